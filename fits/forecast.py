@@ -1,0 +1,308 @@
+"""The automatic forecaster: from a table of runs to a calibrated statement about larger ones.
+
+`forecast(runs, targets, *, seed=0)` is the stable entry and needs no options. It screens the
+runs, refits every law the table can identify on resampled runs, weighs the laws, and adds to
+each draw (a) the spread of the refits, which holds seed noise, (b) form error growing with the
+distance beyond the ladder (`fits.backtest`) and (c) the target's own seed noise. A question the
+table cannot answer raises FitError with a name; a doubtful answer carries cautions.
+
+Laws: `power` (no floor), `last_two`, `power_floor` (five budgets over 1.5 decades),
+`chinchilla` (n and tokens vary apart, eight runs). A law's weight is the inverse of its variance
+at the farthest target, form error as its own backtests found it included.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from fits.backtest import (
+    PRIOR_SCALE,
+    FormError,
+    Refits,
+    form_error,
+    growth,
+    law_span,
+    leave_future_out,
+)
+from fits.bootstrap import SeedNoise, seed_jitter, seed_noise, smooth_weights
+from fits.estimators import ChinchillaCurves, ChinchillaHuber, PowerCurves, PowerHuber, has_plane
+from fits.naive import LastTwoSlope, last_rung, last_two_rungs
+from fits.observations import (
+    FitError,
+    Matrix,
+    Observations,
+    Vector,
+    budget_means,
+    numbers,
+    observe,
+    without_duplicates,
+)
+from fits.quantiles import quantile_table
+from fits.screens import screen
+from fits.search import Curves
+from fits.shape import BEND_Z, bend, frontier, require_ladder, require_one_regime, shows_floor
+
+REFITS = 200  # bootstrap refits of each law
+DRAWS = 2000  # draws of the predictive distribution
+CURVE_POINTS = 41
+PLANE_RUNS = 8
+WIDER_BEND = 1.25  # form error of a ladder that bends beyond seed noise with no law to follow it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """Quantiles for each target, and all that a reader needs to doubt them."""
+
+    table: pd.DataFrame  # a row per target: flops, median, lo50 … hi95
+    weights: dict[str, float]  # by law
+    constants: dict[str, dict[str, float]]  # by law, median over refits
+    cautions: tuple[str, ...]
+    curve: pd.DataFrame  # flops, median, lo50, hi50, lo90, hi90 from the smallest run on
+    naive: dict[str, float | None]  # last_rung, last_two_rungs at the first target
+    runs_used: tuple[str, ...]
+    left_out: pd.DataFrame  # run_id, reason
+    backtest: pd.DataFrame
+    largest_flops: float
+    draws: Matrix  # (draws, targets), nats per token
+    curve_draws: Matrix  # (draws, points)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One law of the mixture: refits, form error, and how far it reaches."""
+
+    name: str
+    curves: Curves
+    form: FormError
+    span: float
+    last: float  # log10 compute of the largest budget
+    cap: float  # log loss there: more compute along one recipe does not make it worse
+
+
+def forecast(runs: pd.DataFrame, targets: pd.DataFrame, *, seed: int = 0) -> Forecast:
+    """Forecast of `loss` for every row of `targets`.
+
+    `runs` needs `flops` and `loss`; `n_active`, `tokens`, `run_id`, `weight` and the columns of
+    `fits.screens` are used where present. `targets` needs `flops`. Raises ValueError naming the
+    row for a value that is no positive number, FitError with a name where no forecast is due.
+    """
+    return forecast_column(runs, targets, loss="loss", seed=seed)
+
+
+def forecast_column(
+    runs: pd.DataFrame,
+    targets: pd.DataFrame,
+    *,
+    loss: str,
+    seed: int = 0,
+    grid: Vector | None = None,
+    max_epochs: float = 1.0,
+    draws: int = DRAWS,
+) -> Forecast:
+    """The same for any loss column, with the compute grid of the curve given or chosen."""
+    if not len(targets):
+        raise ValueError("targets has no row; at least one target is needed")
+    flops = numbers(targets, "flops")
+    sized = {"n_active", "tokens"} <= set(targets.columns)
+    sized = sized and bool(targets[["n_active", "tokens"]].notna().all(axis=None))
+    n = numbers(targets, "n_active") if sized else None
+    tokens = numbers(targets, "tokens") if sized else None
+    ratio = None if n is None or tokens is None else float(np.median(tokens / n))
+    ladder, plane, left_out, cautions = usable_runs(runs, loss, ratio, max_epochs)
+    try:
+        members, notes, backtest = fit_members(ladder, plane, float(flops.max()), sized, seed)
+    except FitError as error:
+        raise FitError(error.name, str(error), left_out) from error
+    cautions += notes
+    noise = seed_noise(ladder)
+    if grid is None:
+        grid = np.geomspace(ladder.flops.min(), max(flops.max(), ladder.flops.max()), CURVE_POINTS)
+    weights = law_weights(members, flops, n, tokens)
+    rng = np.random.default_rng([seed, 7])
+    at_targets, on_curve = predictive(members, weights, (flops, n, tokens), grid, noise, rng, draws)
+    table = quantile_table(at_targets, flops)
+    curve = quantile_table(on_curve, grid).drop(columns=["lo95", "hi95"])
+    naive = {
+        "last_rung": last_rung(ladder),
+        "last_two_rungs": last_two_rungs(ladder, float(flops[0])),
+    }
+    used = sorted({*ladder.run_id, *(plane.run_id if plane is not None else ())})
+    return Forecast(
+        table=table, weights=weights, constants=law_constants(members), cautions=tuple(cautions),
+        curve=curve, naive=naive, runs_used=tuple(used), left_out=left_out, backtest=backtest,
+        largest_flops=float(ladder.flops.max()), draws=at_targets, curve_draws=on_curve,
+    )  # fmt: skip
+
+
+def usable_runs(
+    runs: pd.DataFrame, loss: str, ratio: float | None, max_epochs: float
+) -> tuple[Observations, Observations | None, pd.DataFrame, list[str]]:
+    """Ladder for laws in compute, all sizes for Chinchilla, what is left out, cautions."""
+    if not len(runs):
+        raise FitError("too_few_runs", "no run was given; at least 3 are needed")
+    if loss not in runs.columns:
+        raise ValueError(f"column {loss!r} is missing; the table has {sorted(runs.columns)}")
+    unique, repeats = without_duplicates(
+        runs, ["flops", loss, "n_active", "tokens", "n_total", "n_experts", "seed", "run_id"]
+    )
+    gate = "status" in runs.columns
+    checked = unique[unique["status"] == "finished"] if gate else unique
+    measured = checked[checked[loss].notna()] if gate else checked
+    numbers(measured, "flops")
+    numbers(measured, loss)
+    screened = screen(unique, loss=loss, tokens_per_param=ratio, max_epochs=max_epochs)
+    cautions = list(screened.cautions)
+    if repeats:
+        cautions.append(f"{repeats} exact duplicate row(s) were counted once")
+    if screened.kept.empty:
+        reasons = screened.left_out["reason"].value_counts()
+        raise FitError(
+            "regime_change" if screened.regime else "all_screened",
+            f"no run passes the screens; most often: {reasons.index[0]}",
+            screened.left_out,
+        )
+    ladder = frontier(observe(screened.kept, loss=loss))
+    every = observe(screened.grid, loss=loss)
+    plane = every if every.flops.size >= PLANE_RUNS and has_plane(every) else None
+    if screened.regime and int(ladder.budget.max()) + 1 < 3:
+        raise FitError(
+            "regime_change", f"{screened.regime}; fewer than 3 budgets remain", screened.left_out
+        )
+    if plane is None and ladder.flops.size >= 3:
+        cautions.append("n and tokens do not vary apart: only laws in compute are fitted")
+    return ladder, plane, screened.left_out, cautions
+
+
+def fit_members(
+    ladder: Observations, plane: Observations | None, target: float, sized: bool, seed: int
+) -> tuple[list[Member], list[str], pd.DataFrame]:
+    """Every law the runs can identify, refitted and backtested; raises the named refusals."""
+    require_ladder(ladder if plane is None or not sized else plane, target)
+    noise = seed_noise(ladder)
+    sets: list[tuple[Refits, Observations, int]] = []
+    cautions = []
+    delta = float(np.clip(1.5 * noise.sd, 1e-3, 0.1))  # seed noise is Gaussian, not an outlier
+    curved = bend(ladder, noise)
+    if curved.caution is not None:
+        cautions.append(curved.caution)
+    try:
+        require_ladder(ladder, target)
+        require_one_regime(ladder, noise)
+        sets += [(PowerHuber(floor=0.0, delta=delta), ladder, 2), (LastTwoSlope(), ladder, 2)]
+        if shows_floor(ladder):
+            sets.append((PowerHuber(floor=None, delta=delta), ladder, 4))
+    except FitError as refusal:
+        if plane is None or not sized or refusal.name in ("regime_change", "not_decreasing"):
+            raise
+        cautions.append(f"no law in compute alone: {refusal}")
+    if plane is not None and sized and shows_floor(plane):
+        sets.append((ChinchillaHuber(delta=delta), plane, 4))
+    if not sets:
+        raise FitError("too_few_budgets", "no law can be identified from these runs")
+    if noise.pairs == 0:
+        cautions.append("no two runs differ by seed alone: seed noise is the prior's 0.3 %")
+    bends = abs(curved.z) > BEND_Z and not (curved.z > 0 and shows_floor(ladder))
+    prior = PRIOR_SCALE * (WIDER_BEND if bends else 1.0)
+    members, tests = [], []
+    for estimator, obs, minimum in sets:
+        test = leave_future_out(estimator, obs, noise, minimum=minimum, seed=seed)
+        tests.append(test)
+        ahead = float(np.log10(target) - obs.x.max())
+        form = form_error(test, ahead=ahead, prior_scale=prior)
+        members.append(_member(estimator, obs, noise, form, seed))
+    filled = [t for t in tests if len(t)]
+    return members, cautions, pd.concat(filled, ignore_index=True) if filled else tests[0]
+
+
+def _member(
+    estimator: Refits, obs: Observations, noise: SeedNoise, form: FormError, seed: int
+) -> Member:
+    rng = np.random.default_rng([seed, 11])
+    y = seed_jitter(obs, noise, REFITS, rng)
+    cluster = np.unique(obs.cluster, return_inverse=True)[1].astype(np.int64)
+    curves = estimator.fit_draws(obs, y, smooth_weights(cluster, REFITS, rng) * obs.weight)
+    x, means, _ = budget_means(obs)
+    cap = np.inf if estimator.name == "chinchilla" else float(means[-1])
+    span = law_span(estimator.name, x)
+    return Member(
+        name=estimator.name, curves=curves, form=form, span=span, last=float(x[-1]), cap=cap
+    )
+
+
+def law_weights(
+    members: Sequence[Member], flops: Vector, n: Vector | None, tokens: Vector | None
+) -> dict[str, float]:
+    """Inverse variance of each law at the farthest target, normalised."""
+    far = int(flops.argmax())
+    at = slice(far, far + 1)
+    precision = {}
+    for m in members:
+        sizes = (None, None) if n is None or tokens is None else (n[at], tokens[at])
+        spread = float(m.curves.log_loss(flops[at], *sizes).std())
+        form = m.form.scale * float(growth(float(np.log10(flops[far])) - m.last, m.span))
+        precision[m.name] = 1 / (spread**2 + form**2 + 1e-8)
+    total = sum(precision.values())
+    return {name: value / total for name, value in precision.items()}
+
+
+def predictive(
+    members: Sequence[Member],
+    weights: dict[str, float],
+    target: tuple[Vector, Vector | None, Vector | None],
+    grid: Vector,
+    noise: SeedNoise,
+    rng: np.random.Generator,
+    draws: int,
+) -> tuple[Matrix, Matrix]:
+    """Draws of loss at the targets (own seed noise included) and of the law on the grid.
+
+    Shocks are stratified (every quantile once, in random order), which keeps the quantiles of
+    2,000 draws as steady as those of many more. Beyond the ladder a law in compute never rises
+    above the last budget. The band shows the laws in compute; where Chinchilla stands alone, it
+    keeps the target's tokens per parameter all the way.
+    """
+    edges = np.round(np.cumsum([0.0, *[weights[m.name] for m in members]]) * draws).astype(int)
+    at, on = [], []
+    in_compute = [m for m in members if m.name != "chinchilla"]
+    for m, count in zip(members, np.diff(edges), strict=True):
+        if count == 0:
+            continue
+        which = np.arange(count) % REFITS
+        quantiles = (rng.permutation(count) + 0.5) / count
+        shock = stats.t.ppf(quantiles, m.form.freedom) * m.form.scale
+        seeds = stats.norm.ppf((rng.permutation(count) + 0.5) / count) * noise.sd
+        flops, n, tokens = target
+        far = growth(np.log10(flops) - m.last, m.span)
+        line = m.curves.log_loss(flops, n, tokens)[which] + np.outer(shock, far)
+        at.append(np.where(far > 0, np.minimum(line, m.cap), line) + seeds[:, None])
+        shown = m if m.name != "chinchilla" or not in_compute else in_compute[0]
+        far = growth(np.log10(grid) - shown.last, shown.span)
+        line = shown.curves.log_loss(grid, *_sizes_on(grid, target, shown))[which]
+        line = line + np.outer(shock, far)
+        on.append(np.where(far > 0, np.minimum(line, shown.cap), line))
+    return np.exp(np.concatenate(at)), np.exp(np.concatenate(on))
+
+
+def _sizes_on(
+    grid: Vector, target: tuple[Vector, Vector | None, Vector | None], member: Member
+) -> tuple[Vector | None, Vector | None]:
+    flops, n, tokens = target
+    if member.name != "chinchilla" or n is None or tokens is None:
+        return None, None
+    scale = np.sqrt(grid / flops[0])  # the target's tokens per parameter, kept on the way
+    return n[0] * scale, tokens[0] * scale
+
+
+def law_constants(members: Sequence[Member]) -> dict[str, dict[str, float]]:
+    """Median constants over the refits of each law that has named constants."""
+    found: dict[str, dict[str, float]] = {}
+    for m in members:
+        if isinstance(m.curves, PowerCurves | ChinchillaCurves):
+            rows = pd.DataFrame([m.curves.law(i).constants() for i in range(0, REFITS, 4)])
+            found[m.name] = {str(k): float(v) for k, v in rows.median().items()}
+        found.setdefault(m.name, {})
+        found[m.name]["form_error_scale"] = m.form.scale
+    return found

@@ -1,0 +1,188 @@
+"""The headline loss from its parts, and under other ways of counting compute.
+
+Rule. Each part is forecast on its own (a sum of power laws is no power law). If all parts have a
+forecast, the headline is their weighted mean, quantile by quantile (`fits.quantiles.comonotone`).
+If some refuse, but carry at most a quarter of the weighted loss at the largest rung, the headline
+column is forecast directly, with a caution. If they carry more, the headline refuses by the same
+name: a total cannot be surer than the part that moves it.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from fits.estimate import Estimate, band_rows, named_rows, plain, refusal
+from fits.forecast import Forecast, forecast_column
+from fits.observations import FitError, Vector
+from fits.quantiles import comonotone, quantile_table
+
+REFUSED_SHARE = 0.25
+CONVENTION_DRAWS = 400
+
+
+def to_estimate(found: Forecast) -> Estimate:
+    """A forecast's first target as an estimate."""
+    row = plain(found.table.iloc[0].drop("flops"))
+    return Estimate(
+        median=row["median"], lo50=row["lo50"], hi50=row["hi50"], lo90=row["lo90"],
+        hi90=row["hi90"], weights=found.weights, constants=found.constants,
+        cautions=found.cautions, naive=found.naive, band=band_rows(found.curve),
+        runs_used=found.runs_used, left_out=named_rows(found.left_out),
+    )  # fmt: skip
+
+
+def part_shares(runs: pd.DataFrame, loss_weights: dict[str, float]) -> dict[str, float]:
+    """Share of each part in the weighted loss of the largest run that measured all parts."""
+    columns = [f"loss_{part}" for part in loss_weights]
+    measured = runs.dropna(subset=columns)
+    if measured.empty:
+        total = sum(loss_weights.values())
+        return {part: weight / total for part, weight in loss_weights.items()}
+    largest = measured.iloc[int(measured["flops"].astype(float).to_numpy().argmax())]
+    value = {p: w * float(largest[f"loss_{p}"]) for p, w in loss_weights.items()}
+    return {part: v / sum(value.values()) for part, v in value.items()}
+
+
+def usable_weights(runs: pd.DataFrame, loss_weights: dict[str, float]) -> dict[str, float]:
+    """Parts of positive weight that the table measured at least once."""
+    return {
+        part: weight
+        for part, weight in loss_weights.items()
+        if weight > 0 and f"loss_{part}" in runs.columns and runs[f"loss_{part}"].notna().any()
+    }
+
+
+def predict_loss(
+    runs: pd.DataFrame,
+    targets: pd.DataFrame,
+    loss_weights: dict[str, float],
+    *,
+    grid: Vector,
+    seed: int,
+    max_epochs: float,
+    draws: int,
+) -> tuple[Estimate, dict[str, Estimate]]:
+    """Headline and parts; refusals are recorded, never raised."""
+    found: dict[str, Forecast] = {}
+    parts: dict[str, Estimate] = {}
+    weights = usable_weights(runs, loss_weights)
+    for part in weights:
+        try:
+            found[part] = forecast_column(
+                runs, targets, loss=f"loss_{part}", seed=seed, grid=grid,
+                max_epochs=max_epochs, draws=draws,
+            )  # fmt: skip
+            parts[part] = to_estimate(found[part])
+        except FitError as error:
+            parts[part] = refusal(error)
+    missing = [p for p in loss_weights if p not in weights and loss_weights[p] > 0]
+    for part in missing:
+        name = "not_measured" if len(runs) else "too_few_runs"
+        parts[part] = refusal(FitError(name, f"no run small enough measured loss_{part}"))
+    shares = part_shares(runs, weights) if weights else {}
+    refused = {p: shares[p] for p in weights if p not in found}
+    if sum(refused.values()) > REFUSED_SHARE:
+        worst = max(refused, key=lambda p: refused[p])
+        reason = f"{worst} carries {shares[worst]:.0%} of the loss and is refused: "
+        whole = FitError(parts[worst].refused or "refused", reason + (parts[worst].reason or ""))
+        return refusal(whole), parts
+    try:
+        direct = forecast_column(
+            runs, targets, loss="loss", seed=seed, grid=grid, max_epochs=max_epochs, draws=draws
+        )
+    except FitError as error:
+        return refusal(error), parts
+    if not weights or missing or refused or not _is_mean_of_parts(runs, weights):
+        return _direct(direct, missing, refused, bool(weights)), parts
+    return _combined(found, weights, direct, grid), parts
+
+
+def _direct(
+    direct: Forecast, missing: list[str], refused: dict[str, float], had_parts: bool
+) -> Estimate:
+    notes = list(direct.cautions)
+    if missing:
+        notes.append(f"parts never measured: {', '.join(missing)}; the headline is fitted directly")
+    if refused:
+        notes.append(f"parts refused: {', '.join(refused)}; the headline is fitted directly")
+    if had_parts and not missing and not refused:
+        notes.append("the loss is not the weighted mean of its parts; it is fitted directly")
+    return replace(to_estimate(direct), cautions=tuple(notes))
+
+
+def _is_mean_of_parts(runs: pd.DataFrame, weights: dict[str, float]) -> bool:
+    rows = runs.dropna(subset=["loss", *[f"loss_{p}" for p in weights]])
+    total = sum(weights.values())
+    mean = sum(w / total * rows[f"loss_{p}"].astype(float) for p, w in weights.items())
+    return len(rows) > 0 and bool(np.allclose(rows["loss"].astype(float), mean, rtol=0.01))
+
+
+def _combined(
+    found: dict[str, Forecast], weights: dict[str, float], direct: Forecast, grid: Vector
+) -> Estimate:
+    order = list(weights)
+    w = [weights[p] for p in order]
+    draws = comonotone([found[p].draws for p in order], w)
+    on_curve = comonotone([found[p].curve_draws for p in order], w)
+    row = plain(quantile_table(draws, np.zeros(draws.shape[1])).iloc[0].drop("flops"))
+    total = sum(w)
+    laws = sorted({law for p in order for law in found[p].weights})
+    mixed = {
+        law: sum(weights[p] / total * found[p].weights.get(law, 0.0) for p in order) for law in laws
+    }
+    cautions = [f"{p}: {note}" for p in order for note in found[p].cautions]
+    alone = float(direct.table["median"].iloc[0])
+    if not row["lo50"] <= alone <= row["hi50"]:
+        cautions.append(
+            f"fitted directly the loss would be {alone:.4g}, outside the 50 % interval of its parts"
+        )
+    used = sorted({r for p in order for r in found[p].runs_used})
+    gone = pd.concat([found[p].left_out for p in order]).drop_duplicates()
+    return Estimate(
+        median=row["median"], lo50=row["lo50"], hi50=row["hi50"], lo90=row["lo90"],
+        hi90=row["hi90"], weights=mixed,
+        constants={f"{p}.{law}": c for p in order for law, c in found[p].constants.items()},
+        cautions=tuple(cautions), naive=direct.naive,
+        band=band_rows(quantile_table(on_curve, grid)), runs_used=tuple(used),
+        left_out=named_rows(gone[~gone["run_id"].astype(str).isin(used)]),
+    )  # fmt: skip
+
+
+def recounted(table: pd.DataFrame) -> dict[str, pd.Series]:
+    """Compute of every row under each convention whose columns the table has."""
+    have = set(table.columns)
+    ways: dict[str, pd.Series] = {"flops": table["flops"]}
+    if "flops_6nd" in have:
+        ways["flops_6nd"] = table["flops_6nd"]
+    if {"n_active", "n_unembedding", "tokens"} <= have:
+        body = table["n_active"] - table["n_unembedding"]
+        ways["without_unembedding"] = 6 * body * table["tokens"]
+    if {"n_total", "tokens"} <= have:
+        ways["n_total"] = 6 * table["n_total"] * table["tokens"]
+    return ways
+
+
+def conventions(
+    runs: pd.DataFrame,
+    target: pd.DataFrame,
+    loss_weights: dict[str, float],
+    *,
+    seed: int,
+    max_epochs: float,
+) -> dict[str, float]:
+    """Median headline under each other counting of compute that runs and target both allow."""
+    of_runs, of_target = recounted(runs), recounted(target)
+    medians: dict[str, float] = {}
+    for way in [w for w in of_runs if w in of_target and w != "flops"]:
+        counted, wanted = of_runs[way].astype(float), of_target[way].astype(float)
+        if not (counted > 0).all() or not (wanted > 0).all():
+            continue
+        grid: Vector = np.array([float(wanted.iloc[0])])
+        loss, _ = predict_loss(
+            runs.assign(flops=counted), target.assign(flops=wanted), loss_weights,
+            grid=grid, seed=seed, max_epochs=max_epochs, draws=CONVENTION_DRAWS,
+        )  # fmt: skip
+        if loss.median is not None:
+            medians[way] = loss.median
+    return medians

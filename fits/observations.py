@@ -1,0 +1,160 @@
+"""The runs that a law is fitted to, checked, sorted and grouped; and the error of a refusal.
+
+Columns of a run table that this room reads (all others are carried along untouched):
+
+| column | meaning | needed |
+|---|---|---|
+| `flops` | training compute of the run | yes |
+| `loss` (or `loss_<part>`) | nats per token on fixed held-out windows | yes |
+| `n_active`, `tokens` | decoder parameters a token meets; positions trained on | Chinchilla |
+| `run_id`, `seed` | provenance; runs of one `run_id` are one cluster in a bootstrap | no |
+| `weight` | weight of the run in the objective (default 1) | no |
+
+A missing number in `flops`, `loss` or another column used here is an error that names the row:
+a caller leaves out what it does not want fitted.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+Vector = npt.NDArray[np.float64]
+Matrix = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
+
+BUDGET_DECADES = 0.08  # runs within 20 % in compute count as one budget
+
+
+class FitError(Exception):
+    """No usable estimate: `name` is the refusal in one word, the message says why and what next."""
+
+    def __init__(self, name: str, message: str, left_out: pd.DataFrame | None = None) -> None:
+        super().__init__(message)
+        self.name = name
+        self.left_out = left_out  # run_id, reason of the runs that screens took out, if any did
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observations:
+    """Runs in order of compute; every array has one entry a run."""
+
+    flops: Vector
+    loss: Vector
+    n: Vector | None  # active parameters
+    tokens: Vector | None
+    weight: Vector
+    cluster: Indices  # runs that a bootstrap moves together
+    run_id: tuple[str, ...]
+
+    @property
+    def x(self) -> Vector:
+        """log10 of compute."""
+        return np.log10(self.flops)
+
+    @property
+    def y(self) -> Vector:
+        """Natural log of the loss."""
+        return np.log(self.loss)
+
+    @property
+    def budget(self) -> Indices:
+        """Index of each run's budget, 0 the smallest."""
+        return budgets(self.flops)
+
+    def take(self, rows: npt.NDArray[np.bool_] | Indices) -> "Observations":
+        """The chosen runs, as observations of their own."""
+        picked = np.arange(self.flops.size)[rows]
+        return Observations(
+            flops=self.flops[picked],
+            loss=self.loss[picked],
+            n=None if self.n is None else self.n[picked],
+            tokens=None if self.tokens is None else self.tokens[picked],
+            weight=self.weight[picked],
+            cluster=self.cluster[picked],
+            run_id=tuple(self.run_id[i] for i in picked),
+        )
+
+
+def budgets(flops: Vector) -> Indices:
+    """Budget index of each run: a new budget starts 20 % above the start of the one before."""
+    index = np.zeros(flops.size, dtype=np.int64)
+    order = np.argsort(flops, kind="stable")
+    start, current = -np.inf, -1
+    for i in order:
+        if np.log10(flops[i]) > start + BUDGET_DECADES:
+            start, current = float(np.log10(flops[i])), current + 1
+        index[i] = current
+    return index
+
+
+def numbers(table: pd.DataFrame, column: str, *, positive: bool = True) -> Vector:
+    """The column as floats; ValueError naming the first row that is no (positive) number.
+
+    The row is named by its index label: its place in the table, for a table as read from a file.
+    """
+    if column not in table.columns:
+        raise ValueError(f"column {column!r} is missing; the table has {sorted(table.columns)}")
+    values = np.empty(len(table))
+    for place, (row, value) in enumerate(zip(table.index, table[column].tolist(), strict=True)):
+        good = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+        number = float(value) if good else np.nan
+        if not np.isfinite(number) or (positive and number <= 0):
+            who = f" (run {table['run_id'].iloc[place]})" if "run_id" in table.columns else ""
+            wanted = "a finite number above 0" if positive else "a finite number"
+            raise ValueError(f"row {row}{who}: {column} is {value!r}; it must be {wanted}")
+        values[place] = number
+    return values
+
+
+def run_names(table: pd.DataFrame) -> tuple[str, ...]:
+    """A name for each row: its run_id, or `row 3` where there is none."""
+    if "run_id" in table.columns:
+        return tuple(str(v) for v in table["run_id"].tolist())
+    return tuple(f"row {i}" for i in range(len(table)))
+
+
+def without_duplicates(table: pd.DataFrame, columns: Sequence[str]) -> tuple[pd.DataFrame, int]:
+    """The table without exact repeats in the given columns, and how many there were."""
+    known = [c for c in columns if c in table.columns]
+    repeated = table.duplicated(subset=known)
+    return table.loc[~repeated], int(repeated.sum())
+
+
+def observe(table: pd.DataFrame, *, loss: str = "loss") -> Observations:
+    """Observations of one loss column, sorted so that the order of rows cannot matter.
+
+    Raises ValueError naming row, column and value for anything that is not a positive number.
+    """
+    flops, losses = numbers(table, "flops"), numbers(table, loss)
+    both = "n_active" in table.columns and "tokens" in table.columns
+    both = both and bool(table[["n_active", "tokens"]].notna().all(axis=None))
+    n = numbers(table, "n_active") if both else None
+    tokens = numbers(table, "tokens") if both else None
+    weighted = "weight" in table.columns
+    weight = numbers(table, "weight") if weighted else np.ones(len(table))
+    names = run_names(table)
+    keys = [losses, flops] if n is None or tokens is None else [losses, tokens, n, flops]
+    order = np.lexsort([np.asarray(names, dtype=str), *keys]) if len(names) else np.arange(0)
+    first: dict[str, int] = {}
+    cluster = np.array([first.setdefault(names[i], len(first)) for i in order], dtype=np.int64)
+    return Observations(
+        flops=flops[order],
+        loss=losses[order],
+        n=None if n is None else n[order],
+        tokens=None if tokens is None else tokens[order],
+        weight=weight[order],
+        cluster=cluster,
+        run_id=tuple(names[i] for i in order),
+    )
+
+
+def budget_means(obs: Observations) -> tuple[Vector, Vector, Indices]:
+    """Mean log10 compute, mean log loss and number of runs of each budget, ascending."""
+    index = obs.budget
+    counts = np.bincount(index)
+    x = np.bincount(index, obs.x) / counts
+    y = np.bincount(index, obs.y) / counts
+    return x, y, counts.astype(np.int64)

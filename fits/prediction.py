@@ -1,0 +1,222 @@
+"""Prediction: all that is claimed of one target from runs far below it, ready to be sealed.
+
+`predict_target` never raises for a question the table cannot answer: the refusal is part of the
+prediction. It raises ValueError for a table or target that is not what the columns promise.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fits.counts import SAMPLE_COLUMNS, headline, registered
+from fits.estimate import Estimate, band_rows, estimate_from_json, inside, plain, refusal
+from fits.forecast import CURVE_POINTS, DRAWS
+from fits.headline import conventions, predict_loss
+from fits.observations import FitError, Vector
+from fits.passrate import PassForecast, forecast_passes
+from fits.quantiles import comonotone, quantile_table
+from fits.screens import screen
+
+__all__ = ["Estimate", "Prediction", "predict_target"]
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """One target predicted from runs of at most target / ratio."""
+
+    schema: int = SCHEMA
+    name: str  # such as x30
+    ratio: float  # asked for
+    compute_ratio: float | None  # target over the largest run used; None if nothing was fitted
+    target: dict[str, Any]  # flops, n_active, tokens, run_id, …
+    loss: Estimate  # the headline
+    parts: dict[str, Estimate]
+    pass_rate: Estimate
+    buckets: dict[str, Estimate]
+    inputs_hash: str
+    seed: int
+    cautions: tuple[str, ...] = ()
+
+    def to_json(self) -> str:
+        """Sorted JSON text, the same to the byte for the same prediction."""
+        return json.dumps(asdict(self), sort_keys=True, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str, where: str = "prediction") -> "Prediction":
+        """The prediction that `to_json` wrote; ValueError for unknown keys or another schema."""
+        data = json.loads(text)
+        allowed = {f.name for f in fields(cls)}
+        if unknown := set(data) - allowed:
+            raise ValueError(f"{where}: unknown key {min(unknown)!r}; allowed: {sorted(allowed)}")
+        if missing := allowed - set(data):
+            raise ValueError(f"{where}: key {min(missing)!r} is missing")
+        if data.get("schema") != SCHEMA:
+            raise ValueError(f"{where}: schema is {data.get('schema')}; it must be {SCHEMA}")
+        for key in ("loss", "pass_rate"):
+            data[key] = estimate_from_json(data[key], f"{where}: {key}")
+        for key in ("parts", "buckets"):
+            data[key] = {
+                k: estimate_from_json(v, f"{where}: {key}.{k}") for k, v in data[key].items()
+            }
+        return cls(**{**data, "cautions": tuple(data["cautions"])})
+
+
+def predict_target(
+    runs: pd.DataFrame,
+    samples: pd.DataFrame | None,
+    target: Mapping[str, Any],
+    *,
+    ratio: float,
+    loss_weights: dict[str, float],
+    seed: int = 0,
+    max_epochs: float = 1.0,
+) -> Prediction:
+    """Predict losses and pass rates of `target` from finished ladder runs up to flops / ratio.
+
+    `target` needs `flops`; `n_active` and `tokens` let the Chinchilla law take part. Columns are
+    those of `fits.observations`, `fits.screens` and `fits.counts`; `samples` may be None.
+    """
+    goal = target.get("flops")
+    if not isinstance(goal, int | float | np.number) or not 0 < float(goal) < np.inf:
+        raise ValueError(f"target flops is {goal!r}; it must be a finite number above 0")
+    if not ratio >= 1:
+        raise ValueError(f"ratio is {ratio}; it must be at least 1")
+    if "flops" not in runs.columns:
+        raise ValueError("column 'flops' is missing from the run table")
+    flops = float(goal)
+    ladder = allowed_runs(runs, flops / ratio)
+    graded = _graded(ladder, samples, max_epochs)
+    at = pd.DataFrame([dict(target)]).dropna(axis=1, how="all").assign(flops=flops)
+    grid = _grid(ladder, flops)
+    loss, parts = predict_loss(
+        ladder, at, loss_weights, grid=grid, seed=seed, max_epochs=max_epochs, draws=DRAWS
+    )
+    if loss.median is not None:
+        ways = conventions(ladder, at, loss_weights, seed=seed, max_epochs=max_epochs)
+        loss = replace(loss, conventions={**ways, "flops": loss.median})
+    pass_rate, buckets = predict_passes(graded, flops, grid, seed)
+    largest = _largest(ladder, (loss, *parts.values(), pass_rate, *buckets.values()))
+    return Prediction(
+        name=f"x{ratio:g}", ratio=float(ratio),
+        compute_ratio=None if largest is None else flops / largest,
+        target=inside(dict(target)), loss=loss, parts=parts, pass_rate=pass_rate, buckets=buckets,
+        inputs_hash=inputs_hash(ladder, graded, target, loss_weights), seed=seed,
+        cautions=_cautions(ladder, loss),
+    )  # fmt: skip
+
+
+def allowed_runs(runs: pd.DataFrame, most_flops: float) -> pd.DataFrame:
+    """Ladder rows at most that large; diverged ones stay, to be listed as left out."""
+    rows = runs[runs["flops"].notna()]
+    rows = rows[pd.to_numeric(rows["flops"]) <= most_flops * (1 + 1e-9)]
+    if "role" in rows.columns:
+        rows = rows[rows["role"] == "ladder"]
+    if "status" in rows.columns:
+        rows = rows[rows["status"].isin(["finished", "diverged"])]
+    return rows
+
+
+def _grid(ladder: pd.DataFrame, flops: float) -> Vector:
+    least = float(ladder["flops"].min()) if len(ladder) else flops
+    return np.geomspace(least, flops, CURVE_POINTS)
+
+
+def _graded(ladder: pd.DataFrame, samples: pd.DataFrame | None, max_epochs: float) -> pd.DataFrame:
+    """Samples of the runs that pass the screens, the blind baseline left out."""
+    if samples is None or samples.empty or ladder.empty:
+        return pd.DataFrame(columns=list(SAMPLE_COLUMNS))
+    rows = registered(samples)
+    if "run_id" not in ladder.columns:
+        return rows[pd.to_numeric(rows["flops"]) <= float(ladder["flops"].max()) * (1 + 1e-9)]
+    kept = screen(ladder, max_epochs=max_epochs).kept["run_id"].astype(str)
+    return rows[rows["run_id"].astype(str).isin(set(kept))]
+
+
+def predict_passes(
+    samples: pd.DataFrame, flops: float, grid: Vector, seed: int
+) -> tuple[Estimate, dict[str, Estimate]]:
+    """Overall pass rate and every bucket.
+
+    Overall is the mean over problems of the buckets' quantiles if every bucket has a forecast;
+    otherwise all counts are pooled, since a bucket without passes still counts as one.
+    """
+    found: dict[str, PassForecast] = {}
+    buckets: dict[str, Estimate] = {}
+    for bucket, rows in samples.groupby("bucket"):
+        try:
+            found[str(bucket)] = forecast_passes(rows, flops, seed=seed, grid=grid)
+            buckets[str(bucket)] = _pass_estimate(found[str(bucket)])
+        except FitError as error:
+            buckets[str(bucket)] = refusal(error)
+    whole = headline(samples)
+    try:
+        pooled = forecast_passes(whole, flops, seed=seed, grid=grid)
+    except FitError as error:
+        return refusal(error), buckets
+    size = {str(b): float(r["problem"].nunique()) for b, r in whole.groupby("bucket")}
+    refused = [b for b in size if b not in found]
+    if refused:
+        note = f"buckets refused: {', '.join(sorted(refused))}; all counts are pooled"
+        return _pass_estimate(pooled, (note,)), buckets
+    weights = list(size.values())
+    draws = comonotone([found[b].draws for b in size], weights)
+    on_curve = comonotone([found[b].curve_draws for b in size], weights)
+    combined = replace(
+        pooled, table=quantile_table(draws, np.array([flops])),
+        curve=quantile_table(on_curve, grid), draws=draws, curve_draws=on_curve,
+    )  # fmt: skip
+    return _pass_estimate(combined, ("the mean of the buckets' forecasts, by problems",)), buckets
+
+
+def _pass_estimate(found: PassForecast, notes: tuple[str, ...] = ()) -> Estimate:
+    row = plain(found.table.iloc[0].drop("flops"))
+    curve = found.curve.drop(columns=["lo95", "hi95"])
+    return Estimate(
+        median=row["median"], lo50=row["lo50"], hi50=row["hi50"], lo90=row["lo90"],
+        hi90=row["hi90"], weights=found.weights, constants=found.constants,
+        cautions=(*found.cautions, *notes), naive=found.naive, band=band_rows(curve),
+        runs_used=found.runs_used,
+    )  # fmt: skip
+
+
+def _largest(ladder: pd.DataFrame, estimates: tuple[Estimate, ...]) -> float | None:
+    used = {r for e in estimates if e.median is not None for r in e.runs_used}
+    if not used:
+        return None
+    if "run_id" in ladder.columns:
+        chosen = ladder[ladder["run_id"].astype(str).isin(used)]
+    else:
+        chosen = ladder
+    return float(chosen["flops"].max())
+
+
+def _cautions(ladder: pd.DataFrame, loss: Estimate) -> tuple[str, ...]:
+    notes = []
+    if "status" in ladder.columns and (ladder["status"] == "diverged").any():
+        notes.append(f"{int((ladder['status'] == 'diverged').sum())} ladder run(s) diverged")
+    if loss.refused is not None:
+        notes.append(f"no headline forecast: {loss.refused}")
+    return tuple(notes)
+
+
+def inputs_hash(
+    runs: pd.DataFrame,
+    samples: pd.DataFrame,
+    target: Mapping[str, Any],
+    loss_weights: dict[str, float],
+) -> str:
+    """sha256 of the tables used (rows in any order), the target and the weights."""
+    digest = hashlib.sha256()
+    for table in (runs, samples):
+        ordered = table.reindex(sorted(table.columns), axis=1)
+        lines = ordered.to_csv(index=False, float_format="%.17g").splitlines()
+        digest.update("\n".join([*lines[:1], *sorted(lines[1:]), ""]).encode())
+    rest = {"target": inside(dict(target)), "loss_weights": loss_weights}
+    digest.update(json.dumps(rest, sort_keys=True, default=str).encode())
+    return digest.hexdigest()

@@ -1,0 +1,140 @@
+"""What may enter a fit, and the reason for each run that may not.
+
+Tiny ladders bend where training was too short, a layer is missing, data repeats, or the model has
+not yet left the bigram regime. Each screen reads the columns it needs and passes a run whose
+columns are absent or empty: an outside table with only `flops` and `loss` loses nothing here.
+
+| screen | columns | leaves out |
+|---|---|---|
+| finished | `status` | any status but `finished` |
+| measured | the loss column | an empty loss |
+| steps | `steps` | below 1,000 steps |
+| annealed | `annealed` | a schedule cut short |
+| depth | `layers` | fewer than 2 layers |
+| epochs | `epochs_<source>` | above `max_epochs` of any source |
+| bigram | `bigram_<part>` | loss not below the bigram model of the same tokens |
+| tokens per parameter | `n_active`, `tokens` | off the nominal ratio by more than 2x |
+| regime | `bigram_<part>`, `trigram_<part>` | near the bigram while larger runs pass the trigram |
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from fits.observations import run_names
+
+MIN_STEPS = 1000
+MIN_LAYERS = 2
+TOKEN_RATIO_FACTOR = 2.0
+UNEMBEDDING_SHARE = 0.5
+NEAR_BIGRAM = 0.25  # of the way from the bigram to the trigram loss
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Screened:
+    """What is left to fit; `regime` is set if a change of regime took runs out."""
+
+    kept: pd.DataFrame
+    grid: pd.DataFrame  # kept and the runs whose only fault is tokens per parameter
+    left_out: pd.DataFrame  # columns run_id, reason
+    cautions: tuple[str, ...]
+    regime: str | None
+
+
+def _column(table: pd.DataFrame, name: str) -> npt.NDArray[np.float64]:
+    """The column as floats, NaN where absent, empty or not a number."""
+    if name not in table.columns:
+        return np.full(len(table), np.nan)
+    values = pd.to_numeric(table[name].map(lambda v: float(v) if isinstance(v, bool) else v),
+                           errors="coerce")  # fmt: skip
+    return np.asarray(values, dtype=np.float64)
+
+
+def _basic(table: pd.DataFrame, loss: str, max_epochs: float) -> list[tuple[Mask, str]]:
+    value = _column(table, loss)
+    faults: list[tuple[Mask, str]] = []
+    if "status" in table.columns:
+        status = table["status"].astype(str).to_numpy()
+        faults += [
+            (np.array([s == name for s in status]), f"status is {name}")
+            for name in sorted(set(status) - {"finished"})
+        ]
+    if loss in table.columns:
+        faults.append((np.asarray(table[loss].isna()), f"{loss} was not measured"))
+    faults.append((_column(table, "steps") < MIN_STEPS, f"fewer than {MIN_STEPS} steps"))
+    faults.append((_column(table, "annealed") == 0, "not fully annealed"))
+    faults.append((_column(table, "layers") < MIN_LAYERS, f"fewer than {MIN_LAYERS} layers"))
+    for name in [c for c in table.columns if str(c).startswith("epochs_")]:
+        over = _column(table, name) > max_epochs * 1.001
+        faults.append((over, f"more than {max_epochs:g} epoch(s) of {name[len('epochs_') :]}"))
+    part = loss.removeprefix("loss_")
+    bigram = _column(table, f"bigram_{part}")
+    faults.append((value >= bigram, f"{loss} not below the bigram model on the same tokens"))
+    return faults
+
+
+def _token_ratio(table: pd.DataFrame, nominal: float | None, clean: Mask) -> tuple[Mask, str]:
+    ratio = _column(table, "tokens") / _column(table, "n_active")
+    if nominal is None:
+        known = ratio[clean & np.isfinite(ratio)]
+        nominal = float(np.median(known)) if known.size else np.nan
+    off = np.abs(np.log(ratio / nominal)) > np.log(TOKEN_RATIO_FACTOR) + 1e-9
+    return off, f"tokens per parameter more than 2x off {nominal:.3g}"
+
+
+def _regime(table: pd.DataFrame, loss: str) -> Mask:
+    """Runs still near the bigram model although larger ones are past the trigram model."""
+    part = loss.removeprefix("loss_")
+    bigram, trigram = _column(table, f"bigram_{part}"), _column(table, f"trigram_{part}")
+    gap = np.where(bigram > trigram, bigram - trigram, np.nan)
+    position = (bigram - _column(table, loss)) / gap
+    flops = _column(table, "flops")
+    past = flops[position > 1]
+    if past.size == 0:
+        return np.zeros(len(table), dtype=bool)
+    return np.asarray((position < NEAR_BIGRAM) & (flops < past.max()))
+
+
+def screen(
+    table: pd.DataFrame,
+    *,
+    loss: str = "loss",
+    tokens_per_param: float | None = None,
+    max_epochs: float = 1.0,
+) -> Screened:
+    """Sort runs into kept and left out; the nominal ratio is the median unless given."""
+    names = np.array(run_names(table), dtype=object)
+    reasons: list[list[str]] = [[] for _ in names]
+    for mask, reason in _basic(table, loss, max_epochs):
+        for i in np.flatnonzero(mask):
+            reasons[i].append(reason)
+    clean = np.array([not r for r in reasons], dtype=bool)
+    changed = clean & _regime(table, loss)
+    for i in np.flatnonzero(changed):
+        reasons[i].append("change of regime: near the bigram while larger runs pass the trigram")
+    regime = None
+    if changed.any():
+        regime = f"{int(changed.sum())} run(s) near the bigram model, larger ones past the trigram"
+    grid = np.array([not r for r in reasons], dtype=bool)
+    off, reason = _token_ratio(table, tokens_per_param, grid)
+    for i in np.flatnonzero(off):
+        reasons[i].append(reason)
+    kept = np.array([not r for r in reasons], dtype=bool)
+    rows = [{"run_id": n, "reason": "; ".join(r)} for n, r in zip(names, reasons, strict=True) if r]
+    cautions = []
+    if regime is not None:
+        cautions.append(f"change of regime in {loss}: {regime}; they were left out")
+    heavy = int((_column(table, "unembedding_share")[kept] > UNEMBEDDING_SHARE).sum())
+    if heavy:
+        cautions.append(f"the unembedding is above half of the FLOPs in {heavy} of the runs used")
+    return Screened(
+        kept=table.loc[kept],
+        grid=table.loc[grid],
+        left_out=pd.DataFrame(rows, columns=["run_id", "reason"]),
+        cautions=tuple(cautions),
+        regime=regime,
+    )

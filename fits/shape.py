@@ -1,0 +1,113 @@
+"""Whether a ladder's rungs can carry a law at all: named refusals, and cautions on its bend."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fits.bootstrap import SeedNoise
+from fits.observations import FitError, Observations, budget_means
+
+MIN_BUDGETS = 3
+MIN_SPAN = 0.45  # decades
+REACH = 2.0  # a ladder of s decades is extrapolated by at most 2 s decades
+FLOOR_BUDGETS, FLOOR_SPAN = 5, 1.5
+STEEPENING = 2.0  # a later slope this many times an earlier one is a change of regime
+BEND_Z = 2.5  # curvature over its standard error that counts as a bend
+ENVELOPE = 0.02  # runs more than 2 % above the best at no more compute are off the frontier
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bend:
+    """Curvature of log loss in log10 compute over its standard error, and what to say of it."""
+
+    z: float
+    caution: str | None
+
+
+def require_ladder(obs: Observations, target_flops: float) -> None:
+    """Raise FitError unless budgets and span can carry a law to the target."""
+    if obs.flops.size < 3:
+        raise FitError("too_few_runs", f"{obs.flops.size} usable runs; at least 3 are needed")
+    x, _, _ = budget_means(obs)
+    if x.size < MIN_BUDGETS:
+        raise FitError(
+            "too_few_budgets",
+            f"{x.size} different budgets; at least {MIN_BUDGETS} are needed to see a slope change",
+        )
+    span = float(x[-1] - x[0])
+    if span < MIN_SPAN:
+        raise FitError(
+            "too_little_span",
+            f"the runs span {10**span:.2g}x in compute; at least {10**MIN_SPAN:.1f}x is needed",
+        )
+    ahead = float(np.log10(target_flops) - x[-1])
+    if ahead > REACH * span:
+        raise FitError(
+            "extrapolation_too_far",
+            f"the target is {10**ahead:.3g}x beyond a ladder of {10**span:.3g}x; this ladder "
+            f"reaches at most {10 ** (REACH * span):.3g}x: add smaller or larger rungs",
+        )
+
+
+def require_one_regime(obs: Observations, noise: SeedNoise) -> None:
+    """Raise FitError if the loss does not fall, or its slope more than doubles on the way up.
+
+    A floor makes slopes fall; only learning something new makes them rise. Both tests allow two
+    standard errors of seed noise.
+    """
+    x, y, counts = budget_means(obs)
+    fall, error = y[0] - y[-1], noise.sd * np.sqrt(1 / counts[0] + 1 / counts[-1])
+    if fall <= 2 * error:
+        raise FitError("not_decreasing", "the loss does not fall with compute beyond seed noise")
+    step, kept = [0], 0
+    for i in range(1, x.size):
+        if x[i] - x[kept] >= 0.15:
+            step.append(i)
+            kept = i
+    slopes = -np.diff(y[step]) / np.diff(x[step])
+    errors = noise.sd * np.sqrt(1 / counts[step][1:] + 1 / counts[step][:-1]) / np.diff(x[step])
+    for late in range(1, slopes.size):
+        for early in range(late):
+            excess = slopes[late] - STEEPENING * max(slopes[early], 0)
+            if excess > 2 * np.hypot(errors[late], STEEPENING * errors[early]):
+                raise FitError(
+                    "regime_change",
+                    f"the log-log slope rises from {slopes[early]:.3f} to {slopes[late]:.3f} per "
+                    "decade: the small rungs learn something else; start the ladder higher",
+                )
+
+
+def bend(obs: Observations, noise: SeedNoise) -> Bend:
+    """Test of curvature against seed noise."""
+    x, y, counts = budget_means(obs)
+    if x.size < 3:
+        return Bend(z=0.0, caution=None)
+    at = x - x.mean()
+    design = np.stack([np.ones_like(at), at, at**2], axis=1) * np.sqrt(counts)[:, None]
+    covariance = np.linalg.pinv(design.T @ design)
+    quadratic = float((covariance @ design.T @ (y * np.sqrt(counts)))[2])
+    z = quadratic / (noise.sd * float(np.sqrt(covariance[2, 2])))
+    caution = None
+    if z < -BEND_Z:
+        caution = "the curve steepens with compute (concave in log-log): form error is widened"
+    elif z > BEND_Z:
+        caution = "the curve flattens with compute (convex in log-log), as with a floor"
+    return Bend(z=z, caution=caution)
+
+
+def frontier(obs: Observations) -> Observations:
+    """The runs a law in compute should see: the lower envelope where sizes vary at one budget."""
+    if obs.n is None:
+        return obs
+    index = obs.budget
+    spread = max(float(np.ptp(np.log(obs.n[index == b]))) for b in range(int(index.max()) + 1))
+    if spread < np.log(1.3):
+        return obs
+    best = np.minimum.accumulate([obs.loss[index == b].min() for b in range(int(index.max()) + 1)])
+    return obs.take(np.asarray(obs.loss <= (1 + ENVELOPE) * best[index]))
+
+
+def shows_floor(obs: Observations) -> bool:
+    """Whether budgets and span allow a free floor."""
+    x = budget_means(obs)[0]
+    return bool(x.size >= FLOOR_BUDGETS and x[-1] - x[0] >= FLOOR_SPAN)

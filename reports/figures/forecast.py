@@ -1,0 +1,291 @@
+"""Loss against compute with its law: the key figure, the small multiples and the residuals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.transforms import blended_transform_factory
+
+from reports.figures.style import (
+    ACTUAL,
+    DASHES,
+    GREY,
+    INK,
+    WIDTH,
+    color_of,
+    compute_axis,
+    heading,
+    loss_axis,
+    panel,
+    rules,
+    sheet,
+    spread,
+)
+from reports.inputs import floats
+from reports.numbers import clean, plain, ratio
+
+RUN_STYLES = {
+    "used": {"marker": "o", "markerfacecolor": INK, "markeredgecolor": INK},
+    "unused": {"marker": "o", "markerfacecolor": "white", "markeredgecolor": INK},
+    "left_out": {"marker": "x", "markerfacecolor": GREY, "markeredgecolor": GREY},
+    "twin": {"marker": "D", "markerfacecolor": "white", "markeredgecolor": GREY},
+}
+
+
+def limits(table: pd.DataFrame) -> tuple[float, float, float, float]:
+    """Lowest and highest compute and loss that the figure must show, with some air.
+
+    The band may open far beyond the runs at a long extrapolation; the interval at the target
+    is always shown, the band beyond the runs' losses only as far as that.
+    """
+    ends = table[table["mark"].isin(["interval"])]
+    shown = table[table["mark"] != "law"]
+    values = [floats(shown, "value"), floats(ends, "lo90"), floats(ends, "hi90")]
+    law = table[table["mark"] == "law"]
+    values.append(floats(law, "value"))
+    loss = np.concatenate(values)
+    loss = loss[np.isfinite(loss) & (loss > 0)]
+    flops = floats(table, "flops")
+    low, high = float(flops.min()), float(flops.max())
+    air = max((high / low) ** 0.04, 1.15)
+    room = max((loss.max() / loss.min()) ** 0.07, 1.004)
+    return low / air, high * air, float(loss.min() / room), float(loss.max() * room)
+
+
+def draw_forecast(table: pd.DataFrame, axes: Axes, *, most: int = 6, ticks: int = 7) -> None:
+    """Runs, laws with bands, intervals and the actual of one forecast table."""
+    low, high, bottom, top = limits(table)
+    compute_axis(axes, low, high, most=ticks)
+    loss_axis(axes, bottom, top, most=most)
+    names = predictions(table)
+    for index, name in reversed(list(enumerate(names))):
+        _draw_law(axes, table[table["prediction"] == name], index)
+    for mark, style in RUN_STYLES.items():
+        rows = table[table["mark"] == mark]
+        axes.plot(
+            floats(rows, "flops"),
+            floats(rows, "value"),
+            linestyle="none",
+            markeredgewidth=0.9,
+            zorder=4,
+            **style,  # type: ignore[arg-type]
+        )
+    rows = table[table["mark"] == "actual"]
+    alone = len(names) == 1 and rows.empty
+    for index, name in reversed(list(enumerate(names))):
+        mine = table[table["prediction"] == name]
+        _draw_interval(axes, mine, index, high / low, alone=alone)
+    axes.plot(
+        floats(rows, "flops"),
+        floats(rows, "value"),
+        linestyle="none",
+        marker="D",
+        markersize=5.2,
+        color=ACTUAL,
+        markeredgecolor="white",
+        markeredgewidth=0.6,
+        zorder=7,
+    )
+
+
+def predictions(table: pd.DataFrame) -> list[str]:
+    """The names of the predictions that the table draws, the headline first."""
+    return list(dict.fromkeys(name for name in table["prediction"] if name))
+
+
+def _draw_law(axes: Axes, table: pd.DataFrame, index: int) -> None:
+    law = table[table["mark"] == "law"].sort_values("flops")
+    flops, color = floats(law, "flops"), color_of(index)
+    if index == 0:  # two bands over one another cannot be read: later laws have a line alone
+        for low, high, alpha in (("lo90", "hi90", 0.13), ("lo50", "hi50", 0.20)):
+            axes.fill_between(
+                flops, floats(law, low), floats(law, high), color=color, alpha=alpha, linewidth=0
+            )
+    axes.plot(flops, floats(law, "value"), color=color, linestyle=DASHES[min(index, 2)], zorder=3)
+
+
+def _draw_interval(
+    axes: Axes, table: pd.DataFrame, index: int, span: float, *, alone: bool
+) -> None:
+    rows = table[table["mark"] == "interval"]
+    color = color_of(index)
+    # beside one another and beside the actual, not upon: left, right, further left, …
+    aside = 1.0 if alone else span ** (0.014 * (index // 2 + 1) * (-1) ** (index + 1))
+    for row in rows.to_dict("records"):
+        at = row["flops"] * aside
+        axes.plot([at, at], [row["lo90"], row["hi90"]], color=color, linewidth=1.1, zorder=5)
+        axes.plot([at, at], [row["lo50"], row["hi50"]], color=color, linewidth=2.8, zorder=5)
+        axes.plot(
+            [at],
+            [row["value"]],
+            marker="o",
+            markersize=5.4,
+            markerfacecolor="white",
+            markeredgecolor=color,
+            markeredgewidth=1.3,
+            zorder=6,
+        )
+
+
+def headline_figure(table: pd.DataFrame, ratios: Mapping[str, float | None]) -> Figure:
+    """The key figure over the width of the page, labelled at its right."""
+    figure = sheet(104)
+    axes = panel(figure, 9, 10, WIDTH - 9 - 42, 87)
+    draw_forecast(table, axes)
+    heading(axes, "Loss, nats per token")
+    _label_target(axes, table, ratios)
+    _label_runs(axes, table)
+    _label_ranges(axes, table, ratios)
+    return figure
+
+
+def _label_target(axes: Axes, table: pd.DataFrame, ratios: Mapping[str, float | None]) -> None:
+    """What stands at the target, said at its height beside the axes."""
+    labels: list[tuple[float, str, str]] = []
+    for index, name in enumerate(predictions(table)):
+        rows = table[(table["mark"] == "interval") & (table["prediction"] == name)]
+        for row in rows.to_dict("records"):
+            words = f"predicted {plain(row['value'])}"
+            known = ratios.get(name)
+            words += f" ({ratio(known)})" if known else f" ({clean(name, 12)})"
+            labels.append((float(row["value"]), words, color_of(index)))
+    for row in table[table["mark"] == "actual"].to_dict("records"):
+        labels.append((float(row["value"]), f"actual {plain(row['value'])}", ACTUAL))
+    if not labels:
+        return
+    bottom, top = np.log(axes.get_ylim())
+    heights = [(np.log(value) - bottom) / (top - bottom) for value, _, _ in labels]
+    places = spread(heights, 0.047, 0.02, 0.98)
+    target = float(floats(table[table["mark"].isin(["interval", "actual"])], "flops").max())
+    transform = blended_transform_factory(axes.transData, axes.transAxes)
+    edge = axes.get_xlim()[1]
+    for (_, words, color), height, place in zip(labels, heights, places, strict=True):
+        axes.plot(
+            [(target * edge) ** 0.5, edge],
+            [height, place],
+            color=color,
+            linewidth=0.5,
+            transform=transform,
+            clip_on=False,
+        )
+        axes.annotate(
+            words,
+            (1, place),
+            (3, 0),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            va="center",
+            color=color,
+        )
+
+
+def _label_runs(axes: Axes, table: pd.DataFrame) -> None:
+    """A key of run marks at the upper right, only where more than one kind is drawn."""
+    words = {
+        "used": "run used by a law",
+        "unused": "run not used",
+        "left_out": "run left out",
+        "twin": "dense twin",
+    }
+    shown = [mark for mark in words if bool((table["mark"] == mark).any())]
+    for place, mark in enumerate(shown):
+        height = 0.97 - 0.052 * place
+        axes.plot(
+            [0.80],
+            [height],
+            linestyle="none",
+            markeredgewidth=0.9,
+            transform=axes.transAxes,
+            **RUN_STYLES[mark],  # type: ignore[arg-type]
+        )
+        axes.text(0.815, height - 0.003, words[mark], transform=axes.transAxes, va="center")
+
+
+def _label_ranges(axes: Axes, table: pd.DataFrame, ratios: Mapping[str, float | None]) -> None:
+    """Which compute each law was fitted on, as bars at the foot."""
+    target = table[table["mark"] == "interval"]
+    used = floats(table[table["mark"] == "used"], "flops")
+    if target.empty or used.size == 0:
+        return
+    transform = blended_transform_factory(axes.transData, axes.transAxes)
+    for place, (index, name) in enumerate(reversed(list(enumerate(predictions(table))))):
+        known = ratios.get(name)
+        if not known:
+            continue
+        end = float(floats(target, "flops").max()) / known
+        if end < used.min():
+            continue
+        height, color = 0.04 + 0.05 * place, color_of(index)
+        axes.plot(
+            [used.min(), end],
+            [height] * 2,
+            color=color,
+            linewidth=2.2,
+            transform=transform,
+            solid_capstyle="butt",
+        )
+        axes.text(
+            end * 1.15,
+            height,
+            f"rungs of the {ratio(known)} prediction",
+            color=color,
+            transform=transform,
+            va="center",
+            fontsize=8,
+        )
+
+
+def parts_figure(tables: Mapping[str, pd.DataFrame], details: Mapping[str, str]) -> Figure:
+    """Small multiples, one for each loss part that has something to show."""
+    shown = {name: table for name, table in tables.items() if not table.empty}
+    columns = 2 if len(shown) <= 4 else 3
+    lines = -(-len(shown) // columns)
+    step, height = WIDTH / columns, 38.0
+    line = height + 22.0
+    figure = sheet(lines * line)
+    for place, (name, table) in enumerate(shown.items()):
+        down, across = divmod(place, columns)
+        left = across * step + 9
+        axes = panel(figure, left, (lines - 1 - down) * line + 9, step - 14, height)
+        draw_forecast(table, axes, most=5, ticks=5)
+        if down < lines - 1 and place + columns < len(shown):
+            axes.set_xlabel("")
+        heading(axes, name, detail=details.get(name, ""))
+    return figure
+
+
+def residual_figure(table: pd.DataFrame, ratios: Mapping[str, float | None]) -> Figure:
+    """Each run and the actual over the law, in percent, a panel for each prediction."""
+    names: Sequence[str] = predictions(table)
+    figure = sheet(46)
+    step = WIDTH / max(2, len(names))
+    reach = float(np.nanmax(np.abs(floats(table, "percent")))) * 1.15 + 0.05
+    flops = floats(table, "flops")
+    for place, name in enumerate(names):
+        axes = panel(figure, place * step + 9, 10, step - 14, 29)
+        compute_axis(axes, flops.min() / 1.5, flops.max() * 1.5, most=5)
+        axes.set_ylim(-reach, reach)
+        axes.locator_params(axis="y", nbins=5)
+        axes.yaxis.set_major_formatter(
+            lambda value, _: f"{value:+.3g}".replace("-", "−") if value else "0"
+        )
+        rules(axes)
+        axes.axhline(0, color=color_of(place), linewidth=1.2)
+        rows = table[table["prediction"] == name]
+        for mark in ("used", "unused", "actual"):
+            kind = rows[rows["mark"] == mark]
+            style = RUN_STYLES.get(mark, {"marker": "D", "color": ACTUAL})
+            axes.plot(
+                floats(kind, "flops"),
+                floats(kind, "percent"),
+                linestyle="none",
+                zorder=4,
+                **style,  # type: ignore[arg-type]
+            )
+        known = ratios.get(name)
+        heading(axes, f"Above the {ratio(known) if known else clean(name, 20)} law, %")
+    return figure

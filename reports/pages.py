@@ -1,0 +1,273 @@
+"""The pages after the first: which blocks stand under which heading.
+
+A section without data is left out, heading and all.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from reports.content import Content
+from reports.inputs import number
+from reports.numbers import (
+    DASH,
+    breakable,
+    clean,
+    interval,
+    joined,
+    percent,
+    plain,
+    power_of_ten,
+    share,
+    significant,
+)
+from reports.page_blocks import (
+    SMALL,
+    Block,
+    facts_block,
+    figure_block,
+    list_block,
+    pivot_block,
+    table_block,
+    text_block,
+)
+from reports.run_tables import spread_facts
+from reports.verdict import Outcome
+
+Section = dict[str, Any]
+VERSIONS = ("device", "dtype", "threads", "attention", "torch", "model_source", "data", "versions")
+CONVENTIONS = {
+    "flops": "counted FLOPs, as sealed",
+    "flops_6nd": "6 · n active · tokens",
+    "without_unembedding": "6 · n · tokens without the unembedding",
+    "n_total": "6 · n total · tokens",
+}
+NARROW = 12  # columns beyond which a table is set smaller
+
+
+def sections(content: Content, figures: set[str]) -> list[Section]:
+    """Title and blocks of each section that has something to show."""
+    found = [
+        ("Loss by part", _parts(content, figures)),
+        ("Residuals", _residuals(figures)),
+        ("Pass rates", _rates(content, figures)),
+        ("Loss curves", _curves(figures)),
+        ("Runs", _runs(content)),
+        ("What the prediction rests on", _laws(content)),
+        ("How it was made", _making(content)),
+        ("Diagnostics", _diagnostics(content)),
+    ]
+    return [{"title": title, "blocks": blocks} for title, blocks in found if blocks]
+
+
+def _parts(content: Content, figures: set[str]) -> list[Block]:
+    blocks: list[Block] = []
+    if "parts" in figures:
+        caption = "Held-out loss by part, nats per token."
+        if any((table["mark"] == "law").any() for table in content.part_forecasts.values()):
+            caption += " Line: the law of the headline prediction with its 50 and 90 % bands; "
+            caption += "open mark: the prediction."
+        if content.inputs.actual is not None:
+            caption += " Diamond: the actual."
+        blocks.append(figure_block("parts", caption))
+    named = list(dict.fromkeys(p for item in content.outcomes.values() for p in item.parts))
+    if named:
+        rows = {part: _pivot(content, part, rate=False) for part in named}
+        weights = content.inputs.loss_weights
+        caption = "Predicted and actual by part, nats per token"
+        if weights:
+            shown = [f"{clean(name)} {significant(value)}" for name, value in weights.items()]
+            caption += f"; the headline loss weighs them as {joined(shown)}"
+        blocks.append(pivot_block("part", rows, list(content.outcomes), caption + "."))
+    references = content.tables["references"]
+    if not references.empty:
+        caption = "The largest run beside other measures: nats per token, bits per byte."
+        blocks.append(table_block(references, caption=caption))
+    return blocks
+
+
+def _pivot(content: Content, quantity: str, *, rate: bool) -> list[str]:
+    """Cells of one part or bucket: the actual, then those of each prediction."""
+    cells = [DASH]
+    for outcomes in content.outcomes.values():
+        if rate:
+            item = {"all problems": outcomes.pass_rate, **outcomes.buckets}.get(quantity)
+        else:
+            item = outcomes.parts.get(quantity)
+        if item is None:
+            cells += [DASH] * 3
+            continue
+        if item.actual is not None:
+            cells[0] = share(item.actual) if rate else plain(item.actual)
+        if item.refused:
+            cells += [f"refused: {breakable(item.refused, 40)}", DASH, DASH]
+        elif rate:
+            cells += [share(item.predicted), rate_interval(item.lo90, item.hi90), points(item)]
+        else:
+            error = percent(item.error_percent, signed=True)
+            cells += [plain(item.predicted), interval(item.lo90, item.hi90), error]
+    return cells
+
+
+def _residuals(figures: set[str]) -> list[Block]:
+    if "residuals" not in figures:
+        return []
+    caption = (
+        "How far each run lies over the drawn law, in percent of the loss. Filled: used by this "
+        "law; open: not used by it; diamond: the actual. Residuals that bend are a law that does "
+        "not fit; those of the runs do not show the error of the extrapolation."
+    )
+    return [figure_block("residuals", caption)]
+
+
+def _rates(content: Content, figures: set[str]) -> list[Block]:
+    blocks: list[Block] = []
+    if "rates" in figures:
+        caption = (
+            "Pass rate at one sample a problem against training compute, by bucket. Bars: 90 % "
+            "binomial intervals with a problem as the unit, runs of equal compute pooled; line "
+            "and bands: the law; diamond: the target."
+        )
+        blocks.append(figure_block("rates", caption))
+    if content.has_rates:
+        every = [bucket for item in content.outcomes.values() for bucket in item.buckets]
+        named = list(dict.fromkeys(["all problems", *every]))
+        rows = {bucket: _pivot(content, bucket, rate=True) for bucket in named}
+        caption = "Pass rates; errors in percentage points."
+        blocks.append(pivot_block("bucket", rows, list(content.outcomes), caption))
+    if "strips" in figures:
+        caption = (
+            "Digit strips answered exactly, beside the same model with the image zeroed: what "
+            "lies between is read from the image. Diamonds: the target."
+        )
+        blocks.append(figure_block("strips", caption))
+    return blocks
+
+
+def rate_interval(lo: float | None, hi: float | None) -> str:
+    """A pass-rate interval in percent."""
+    if lo is None or hi is None:
+        return DASH
+    return f"{interval(100 * lo, 100 * hi, 1)}\u202f%"
+
+
+def points(outcome: Outcome) -> str:
+    """The error of a pass rate in percentage points."""
+    if outcome.predicted is None or outcome.actual is None:
+        return DASH
+    return plain(100 * (outcome.predicted - outcome.actual), 1, signed=True)
+
+
+def _curves(figures: set[str]) -> list[Block]:
+    if "curves" not in figures:
+        return []
+    caption = (
+        "Each line is a run: loss on the held-out windows against the compute it had spent, "
+        "darker for larger runs, with the final compute under some of the ends."
+    )
+    return [figure_block("curves", caption)]
+
+
+def _runs(content: Content) -> list[Block]:
+    blocks: list[Block] = []
+    for name, caption in (
+        ("runs_setup", "What was trained, in order of compute."),
+        ("runs_result", "What came out: losses in nats per token on the held-out windows."),
+    ):
+        table = content.tables[name]
+        if not table.empty and len(table.columns) > (3 if name == "runs_setup" else 1):
+            size = SMALL if len(table.columns) <= NARROW else 7.0
+            blocks.append(
+                table_block(table, size=size, caption=caption, fill=len(table.columns) > 6)
+            )
+    left = content.tables["left_out"]
+    if not left.empty:
+        blocks.append(table_block(left, caption="Left out of the fit, and why."))
+    elif blocks:
+        blocks.append(text_block("No run was left out of a fit."))
+    return blocks
+
+
+def _laws(content: Content) -> list[Block]:
+    blocks: list[Block] = []
+    laws = content.tables["laws"]
+    if not laws.empty:
+        shown = _laws_in_words(laws)
+        caption = "The laws behind each prediction."
+        blocks.append(table_block(shown, size=SMALL, caption=caption))
+    conventions = content.tables["conventions"]
+    if not conventions.empty:
+        caption = (
+            "Sensitivity to counting: the loss predicted for the target when compute or "
+            "parameters are counted another way, and the change against the sealed prediction."
+        )
+        words = [CONVENTIONS.get(way, way) for way in conventions["convention"]]
+        blocks.append(table_block(conventions.assign(convention=words), caption=caption))
+    return blocks
+
+
+def _laws_in_words(laws: pd.DataFrame) -> pd.DataFrame:
+    """One row a quantity, its laws joined."""
+    words: dict[tuple[str, str], list[str]] = {}
+    for row in laws.to_dict("records"):
+        shown = [f"{name} {significant(value, 4)}" for name, value in row["constants"].items()]
+        text = f"{row['law']} {plain(row['weight'], 2)}"
+        text += f" ({', '.join(shown)})" if shown else ""
+        words.setdefault((row["prediction"], row["quantity"]), []).append(text)
+    rows = [(*key, "; ".join(found)) for key, found in words.items()]
+    return pd.DataFrame(rows, columns=["prediction", "quantity", "laws"])
+
+
+def _making(content: Content) -> list[Block]:
+    inputs = content.inputs
+    blocks: list[Block] = []
+    facts = {str(key).replace("_", " "): _fact(value) for key, value in inputs.family.items()}
+    for key, value in spread_facts(inputs.runs, VERSIONS).items():
+        facts.setdefault(key.replace("_", " "), value)
+    manifest = inputs.manifest or {}
+    for key in ("hash", "tokenizer", "vocab", "context"):
+        if manifest.get(key) is not None:
+            facts.setdefault(f"data {key}", _fact(manifest[key]))
+    for item in inputs.predictions:
+        if item.inputs_hash:
+            facts[f"tables hash, {clean(item.name, 20)}"] = (
+                f"{item.inputs_hash[:16]} (seed {item.seed})"
+            )
+    facts = {key: value for key, value in facts.items() if value != DASH}
+    if facts:
+        blocks.append(facts_block(facts))
+    blocks += _tables_of_making(content)
+    return blocks
+
+
+def _fact(value: object) -> str:
+    if isinstance(value, bool) or value is None:
+        return DASH if value is None else ("yes" if value else "no")
+    found = number(value) if isinstance(value, int | float) else None
+    if found is None:
+        return clean(value) if str(value) else DASH
+    return power_of_ten(found, 2) if abs(found) >= 1e7 else significant(found, 7)
+
+
+def _tables_of_making(content: Content) -> list[Block]:
+    captions = {
+        "sources": "Data: training documents and tokens, share of held-out 13-grams that also "
+        "stand in training, and the most epochs that any run took.",
+        "costs": "Compute and time by role, summed over runs.",
+        "wall": "Wall time by stage.",
+    }
+    blocks = []
+    for name, caption in captions.items():
+        table: pd.DataFrame = content.tables[name]
+        if table.empty or (name == "costs" and len(table.columns) < 4):
+            continue
+        size = SMALL if name == "sources" else 8.4
+        last = name == "wall"
+        blocks.append(table_block(table, size=size, caption=caption, bold_last=last))
+    return blocks
+
+
+def _diagnostics(content: Content) -> list[Block]:
+    return [list_block(content.findings)] if content.findings else []

@@ -1,0 +1,125 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from ladders import SIX, chinchilla_table, full_tables, ladder
+
+from fits.forecast import forecast, forecast_column
+from fits.observations import FitError
+
+GOAL = pd.DataFrame({"flops": [1.3e13]})
+QUANTILES = ["lo95", "lo90", "lo50", "median", "hi50", "hi90", "hi95"]
+slow = settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def truth(x):
+    return 40 * x**-0.09
+
+
+def test_a_straight_ladder_is_carried_on_with_ordered_quantiles():
+    found = forecast(ladder(truth), GOAL)
+    row = found.table.iloc[0]
+    assert row["median"] == pytest.approx(truth(1.3e13), rel=0.02)
+    assert (np.diff(row[QUANTILES].to_numpy(dtype=float)) > 0).all()
+    assert set(found.weights) == {"power", "last_two"}
+    assert sum(found.weights.values()) == pytest.approx(1)
+    half = (row["hi90"] - row["lo90"]) / 2 / row["median"]
+    assert 0.05 < half < 0.13  # three rungs and 26x: neither certainty nor ignorance
+
+
+def test_the_interval_widens_with_distance_and_the_band_ends_at_the_target():
+    found = forecast(ladder(truth), pd.DataFrame({"flops": [1e12, 4e12, 1.3e13]}))
+    width = (found.table["hi90"] - found.table["lo90"]) / found.table["median"]
+    assert (np.diff(width) > 0).all()
+    assert found.curve["flops"].iloc[[0, -1]].tolist() == pytest.approx([8e10, 1.3e13])
+    inside = found.curve.iloc[0]
+    assert (inside["hi90"] - inside["lo90"]) / inside["median"] < 0.02
+
+
+def test_more_rungs_add_a_free_floor_and_sizes_add_chinchilla():
+    assert "power_floor" in forecast(ladder(truth, SIX), GOAL).weights
+    table = chinchilla_table(noise=0.002)
+    goal = pd.DataFrame({"flops": [6 * 4e9 * 4e11], "n_active": [4e9], "tokens": [4e11]})
+    found = forecast(table, goal)
+    actual = 1.8 + 480 * 4e9**-0.35 + 2100 * 4e11**-0.37
+    assert found.weights["chinchilla"] > 0
+    assert found.table["lo90"][0] < actual < found.table["hi90"][0]
+    assert found.table["median"][0] == pytest.approx(actual, rel=0.04)
+    assert found.constants["chinchilla"]["alpha"] == pytest.approx(0.35, abs=0.05)
+
+
+@slow
+@given(order=st.permutations(range(6)))
+def test_the_order_of_rows_is_irrelevant(order):
+    table = ladder(truth)
+    shuffled = table.iloc[list(order)].reset_index(drop=True)
+    one, other = forecast(table, GOAL).table, forecast(shuffled, GOAL).table
+    pd.testing.assert_frame_equal(one, other)
+
+
+@slow
+@given(compute=st.sampled_from([1e-15, 86400e15, 7.0]), nats=st.sampled_from([1.4427, 0.3]))
+def test_units_of_compute_and_loss_change_only_the_units(compute, nats):
+    table = ladder(truth)
+    scaled = table.assign(flops=table["flops"] * compute, loss=table["loss"] * nats)
+    one = forecast(table, GOAL).table[QUANTILES]
+    other = forecast(scaled, GOAL * compute).table[QUANTILES]
+    assert other.to_numpy() / nats == pytest.approx(one.to_numpy(), rel=1e-5)
+
+
+def test_exact_duplicates_count_once_and_are_mentioned():
+    table = ladder(truth)
+    twice = pd.concat([table, table.iloc[[0, 4]]], ignore_index=True)
+    found = forecast(twice, GOAL)
+    pd.testing.assert_frame_equal(found.table, forecast(table, GOAL).table)
+    assert any("2 exact duplicate" in note for note in found.cautions)
+
+
+def test_the_same_seed_gives_the_same_bits():
+    table = ladder(truth)
+    assert np.array_equal(forecast(table, GOAL, seed=3).draws, forecast(table, GOAL, seed=3).draws)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -2.0, "4.4 nats"])
+def test_bad_losses_are_named_not_dropped(bad):
+    table = ladder(truth).astype({"loss": object})
+    table.loc[2, "loss"] = bad
+    with pytest.raises(ValueError, match=r"row 2 \(run r2\): loss"):
+        forecast(table, GOAL)
+
+
+def test_bad_targets_are_named():
+    with pytest.raises(ValueError, match="row 1: flops"):
+        forecast(ladder(truth), pd.DataFrame({"flops": [1e13, -1.0]}))
+    with pytest.raises(ValueError, match="at least one target"):
+        forecast(ladder(truth), GOAL.iloc[:0])
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2])
+def test_too_few_runs_are_refused(rows):
+    with pytest.raises(FitError) as refusal:
+        forecast(ladder(truth, seeds=1).iloc[:rows], GOAL)
+    assert refusal.value.name == "too_few_runs"
+
+
+def test_one_line_of_sizes_is_a_caution_not_a_silent_chinchilla():
+    runs, _, goal = full_tables()
+    found = forecast_column(runs, pd.DataFrame([goal]), loss="loss_text")
+    assert "chinchilla" not in found.weights
+    assert any("do not vary apart" in note for note in found.cautions)
+
+
+def test_one_diverged_run_three_times_too_high_is_survived():
+    table = ladder(lambda x: 1.5 + 90 * x**-0.14, SIX, seeds=3)
+    clean = forecast(table, GOAL).table.iloc[0]
+    table.loc[7, "loss"] *= 3
+    wild = forecast(table, GOAL).table.iloc[0]
+    assert wild["lo90"] < clean["median"] < wild["hi90"]
+    assert wild["median"] == pytest.approx(clean["median"], rel=0.1)
+
+
+def test_screened_runs_come_with_the_refusal():
+    with pytest.raises(FitError) as refusal:
+        forecast(ladder(truth).assign(steps=10), GOAL)
+    assert refusal.value.name == "all_screened" and len(refusal.value.left_out) == 6

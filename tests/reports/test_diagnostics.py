@@ -1,0 +1,65 @@
+"""Diagnostics: each unflattering fact is said, and only where it is so."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from reports.content import compute_content
+from reports.inputs import ReportInputs
+
+
+def said(inputs: ReportInputs) -> str:
+    return "\n".join(text for _, text in compute_content(inputs).findings)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("restarts", 1, "went on after an interruption"),
+        ("annealed", False, "before the learning rate had decayed"),
+        ("unembedding_share", 0.7, "more than half of the compute (at most 70"),
+        ("dead_experts", 3.0, "experts that no token chose (at most 3"),
+        ("router_entropy", 0.2, "lean on few experts"),
+        ("epochs_sympy", 4.0, "sympy: seen 4.00 times over"),
+        ("bigram_code", 0.5, "no better than counting pairs"),
+        ("status", "diverged", "diverged: not in any fit"),
+    ],
+)
+def test_a_fault_in_the_runs_is_named(
+    demo: ReportInputs, column: str, value: object, words: str
+) -> None:
+    clean = demo.runs.assign(
+        unembedding_share=0.2, dead_experts=0.0, router_entropy=2.05, epochs_sympy=0.5
+    )
+    healthy = dataclasses.replace(demo, runs=clean)
+    assert words not in said(healthy)
+    assert words in said(dataclasses.replace(demo, runs=clean.assign(**{column: value})))
+
+
+def test_mixed_model_code_is_named(demo: ReportInputs) -> None:
+    runs = demo.runs.assign(model_source=["a", *["b"] * (len(demo.runs) - 1)])
+    assert "2 versions of the model code: a and b" in said(dataclasses.replace(demo, runs=runs))
+    assert "versions of the model code" not in said(demo)
+
+
+def test_seed_noise_is_measured_or_its_absence_said(demo: ReportInputs) -> None:
+    assert "Seeds at equal compute spread by" in said(demo)
+    single = demo.runs.drop_duplicates("flops")
+    alone = dataclasses.replace(demo, runs=single)
+    assert "No rung was trained with two seeds" in said(alone)
+
+
+def test_what_speaks_against_stands_first(demo: ReportInputs) -> None:
+    weights = [weight for weight, _ in compute_content(demo).findings]
+    assert weights == sorted(weights)
+    assert {"against", "note"} == set(weights)
+
+
+def test_refusals_cautions_overlap_and_notes_are_all_said(demo: ReportInputs) -> None:
+    text = said(dataclasses.replace(demo, notes=("a note of the one who ran it",)))
+    assert "d3-rare refused as no_passes" in text
+    assert "the floor rests on one rung" in text
+    assert "sympy: 1.31" in text and "botocore: 0.80" not in text
+    assert "a note of the one who ran it" in text

@@ -1,0 +1,292 @@
+"""Outside tables: what is understood, what is doubted by row, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workbench.errors import InputError
+from workbench.importers import Imported, import_table, parse_columns, write_table
+from workbench.quantities import PF_DAY, read_quantity
+from workbench.table_checks import row_names
+
+
+def write(folder: Path, text: str, name: str = "table.csv") -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def told(imported: Imported, *, doubt: bool | None = None) -> str:
+    found = [f for f in imported.findings if doubt is None or f.doubt is doubt]
+    return "\n".join(f.sentence() for f in found)
+
+
+@pytest.mark.parametrize(
+    ("cell", "column", "value"),
+    [
+        ("4.4 nats", "loss", 4.4),
+        ("4.4nats/token", "loss", 4.4),
+        ("2 bits", "loss", 2 * math.log(2)),
+        ("1.3B", "n_active", 1.3e9),
+        ("350 M params", "n_active", 350e6),
+        ("1,300,000,000", "n_total", 1.3e9),
+        ("1.4T tokens", "tokens", 1.4e12),
+        ("1e9", "tokens", 1e9),
+        ("3 PF-days", "flops", 3 * PF_DAY),
+        ("2 EFLOPs", "flops", 2e18),
+        ("7.5", "seed", 7.5),
+        (4.5, "loss", 4.5),
+    ],
+)
+def test_a_quantity_is_read_with_its_unit(cell: object, column: str, value: float) -> None:
+    quantity = read_quantity(cell, column)
+    assert quantity.kind == "number"
+    assert quantity.value == pytest.approx(value, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("cell", "column", "kind"),
+    [
+        ("", "loss", "missing"),
+        ("n/a", "loss", "missing"),
+        (None, "loss", "missing"),
+        ("NaN", "loss", "not finite"),
+        ("-inf", "loss", "not finite"),
+        ("1e999", "loss", "not finite"),
+        ("1.1 bpb", "loss", "unreadable"),
+        ("12 apples", "tokens", "unreadable"),
+        ("3,21", "loss", "unreadable"),
+        ("1_000", "tokens", "unreadable"),
+        ("50 %", "loss", "unreadable"),
+        ("about 3", "loss", "unreadable"),
+        (True, "loss", "unreadable"),
+    ],
+)
+def test_what_is_no_quantity_is_never_a_number(cell: object, column: str, kind: str) -> None:
+    assert read_quantity(cell, column).kind == kind
+
+
+@given(st.floats(min_value=1e-300, max_value=1e300))
+def test_every_float_survives_its_own_text(value: float) -> None:
+    assert read_quantity(repr(value), "loss").value == value
+
+
+def test_columns_are_mapped_by_name_and_the_rest_is_kept(tmp_path: Path) -> None:
+    path = write(tmp_path, "size,toks,eval/loss,optimizer\n1e8,2e9,3.5,adam\n2e8,4e9,3.2,lion\n")
+    mapping = parse_columns(["n_active=size,loss=eval/loss", "tokens=toks"])
+    imported = import_table(path, mapping)
+    assert imported.table["n_active"].tolist() == [1e8, 2e8]
+    assert imported.table["loss"].tolist() == [3.5, 3.2]
+    assert imported.table["optimizer"].tolist() == ["adam", "lion"]
+    assert imported.table["flops"].tolist() == [6 * 1e8 * 2e9, 6 * 2e8 * 4e9]
+    assert "computed as 6 × n_active × tokens" in told(imported)
+    assert imported.table["status"].tolist() == ["finished", "finished"]
+
+
+@pytest.mark.parametrize(
+    ("texts", "match"),
+    [
+        (["n_active"], "write it as"),
+        (["n_active="], "write it as"),
+        (["params=n"], "no run-table column; allowed"),
+        (["loss=a", "loss=b"], "maps loss twice"),
+    ],
+)
+def test_a_mapping_that_cannot_be_is_refused(texts: list[str], match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        parse_columns(texts)
+
+
+def test_a_missing_source_column_is_named_with_the_nearest(tmp_path: Path) -> None:
+    path = write(tmp_path, "flops,eval/loss\n1e18,3\n")
+    with pytest.raises(InputError, match="no column 'eval/los'") as caught:
+        import_table(path, {"loss": "eval/los"})
+    assert "did you mean 'eval/loss'" in caught.value.remedy
+
+
+def test_a_wandb_export_needs_no_mapping(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        '"Name","State","params","train_tokens","eval/loss"\n'
+        '"small","finished","1e8","2e9","3.5"\n"dead","crashed","1e8","2e9","3.6"\n',
+    )
+    imported = import_table(path)
+    assert imported.table["run_id"].tolist() == ["small", "dead"]
+    assert imported.table["status"].tolist() == ["finished", "missing"]
+    assert "status, row 2: not finished" in told(imported)
+
+
+def test_a_wandb_chart_is_refused_by_name(tmp_path: Path) -> None:
+    path = write(tmp_path, '"Step","a - loss","a - loss__MIN","a - loss__MAX"\n1,3,3,3\n')
+    with pytest.raises(InputError, match="chart"):
+        import_table(path)
+
+
+def test_bad_cells_are_named_by_row_and_kept_out_of_fits(tmp_path: Path) -> None:
+    rows = ["1e18,4.0", "2e18,nan", "4e18,", "8e18,4.4 apples", "9e18,-1", "1e19,3.1", "2e19,inf"]
+    imported = import_table(write(tmp_path, "flops,loss\n" + "\n".join(rows) + "\n"))
+    status = imported.table["status"].tolist()
+    assert status == [
+        "finished",
+        "diverged",
+        "missing",
+        "missing",
+        "missing",
+        "finished",
+        "diverged",
+    ]
+    doubts = told(imported, doubt=True)
+    assert "loss, rows 2, 7: not a finite number ('nan')" in doubts
+    assert "loss, row 3: empty" in doubts
+    assert "loss, row 4: not a number ('4.4 apples')" in doubts
+    assert "loss, row 5: not above 0 (-1)" in doubts
+    assert len(imported.table) == len(rows)
+
+
+def test_empty_rows_and_exact_repeats_are_left_out_aloud(tmp_path: Path) -> None:
+    path = write(tmp_path, "flops,loss\n1e18,4\n\n2e18,3.8\n1e18,4\n1e18,4.1\n")
+    imported = import_table(path)
+    assert imported.table["loss"].tolist() == [4, 3.8, 4.1]
+    assert [f.sentence() for f in imported.left_out] == [
+        "row 2: empty",
+        "row 4: the same as a row above it in every cell",
+    ]
+    assert "loss, rows 1, 5: the same settings with different losses" in told(imported)
+
+
+def test_checkpoints_of_one_run_are_doubted(tmp_path: Path) -> None:
+    imported = import_table(write(tmp_path, "run,flops,loss\na,1e18,4\na,2e18,3.8\nb,1e18,4\n"))
+    assert "run_id, rows 1–2: run_id 'a' and its like repeat" in told(imported, doubt=True)
+
+
+def test_flops_that_disagree_are_named_by_row(tmp_path: Path) -> None:
+    lines = ["flops,n_active,tokens,loss"]
+    for k in range(1, 8):
+        factor = 5.0 if k == 4 else 1.1
+        lines.append(f"{factor * 6 * k * 1e8 * 2e9!r},{k * 1e8!r},2e9,{4 - k / 10}")
+    doubts = told(import_table(write(tmp_path, "\n".join(lines) + "\n")), doubt=True)
+    assert "flops, row 4: disagrees with 6 × n_active × tokens" in doubts
+    assert "flops, row 4: 5 × 6·n_active·tokens, where the table usually has 1.1" in doubts
+
+
+def test_a_unit_in_a_header_is_applied_and_said(tmp_path: Path) -> None:
+    path = write(tmp_path, "params (M),tokens_B,loss\n100,2,3.5\n200,4,3.2\n")
+    imported = import_table(path)
+    assert imported.table["n_active"].tolist() == [1e8, 2e8]
+    assert imported.table["tokens"].tolist() == [2e9, 4e9]
+    assert "n_active: read in units of 'm', as the name 'params (M)' says" in told(imported)
+
+
+def test_a_scale_is_guessed_only_where_the_other_columns_confirm_it(tmp_path: Path) -> None:
+    path = write(tmp_path, "params,tokens,loss\n0.1,2e9,3.5\n1.3,26e9,3.2\n7,140e9,2.9\n")
+    imported = import_table(path)
+    assert imported.table["n_active"].tolist() == [0.1e9, 1.3e9, 7e9]
+    assert "n_active: guessed to be in billions" in told(imported, doubt=True)
+    alone = write(tmp_path, "params,flops,loss\n0.1,2e19,3.5\n1.3,3e20,3.2\n", "alone.csv")
+    with pytest.raises(InputError, match=r"n_active runs from 0\.1 to 1\.3") as caught:
+        import_table(alone)
+    assert "1e+09 (in billions)" in caught.value.remedy
+    assert "n_active=params*FACTOR" in caught.value.remedy
+    told_so = import_table(alone, {"n_active": "params*1e9"})
+    assert told_so.table["n_active"].tolist() == [0.1e9, 1.3e9]
+
+
+def test_both_counts_small_is_a_question_not_a_guess(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="in which unit"):
+        import_table(write(tmp_path, "params,tokens,loss\n1,20,3.5\n2,40,3.2\n"))
+
+
+def test_a_perplexity_is_doubted(tmp_path: Path) -> None:
+    imported = import_table(write(tmp_path, "flops,loss\n1e18,33.1\n2e18,28.4\n"))
+    assert "loss, rows 1–2: above 15 nats per token (33.1); a perplexity?" in told(imported)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "match"),
+    [
+        ("none.csv", None, "no such file"),
+        ("table.xlsx", "x", "type .xlsx"),
+        ("empty.csv", "", "is empty"),
+        ("header.csv", "flops,loss\n", "holds no runs"),
+        ("short.csv", "flops,loss\n1e18,3\n2e18\n", "row 2 has 1 cells"),
+        ("quote.csv", 'flops,loss\n1e18,"3\n2e18,4\n', "unexpected end of data"),
+        ("twice.csv", "flops,loss,loss\n1,2,3\n", "columns loss stand there twice"),
+        ("noloss.csv", "flops,x\n1e18,3\n", "no column for loss"),
+        ("noflops.csv", "n_active,loss\n1e18,3\n", "no column for flops"),
+        ("bad.jsonl", '{"flops": 1e18, "loss": 3}\n{oops\n', "line 2 is not JSON"),
+        ("bad.json", '{"flops": 1}', "not a list of objects"),
+        ("bad.parquet", "PAR1 nonsense", "bad.parquet"),
+        ("binary.csv", "\udcff\udcfe", "decode"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_one_clear_error(
+    tmp_path: Path, name: str, text: str | None, match: str
+) -> None:
+    path = tmp_path / name
+    if text is not None:
+        path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(InputError, match=match) as caught:
+        import_table(path)
+    assert "\n" not in str(caught.value)
+    assert caught.value.remedy
+
+
+def test_every_format_gives_the_same_table(tmp_path: Path) -> None:
+    rows = [{"id": f"r{k}", "flops": 10.0**k, "loss": 6 - k / 5} for k in range(16, 20)]
+    table = pd.DataFrame(rows)
+    table.to_csv(tmp_path / "a.csv", index=False)
+    table.to_csv(tmp_path / "b.tsv", index=False, sep="\t")
+    table.to_csv(tmp_path / "semicolon.csv", index=False, sep=";")
+    table.to_parquet(tmp_path / "c.parquet")
+    (tmp_path / "d.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    (tmp_path / "e.json").write_text(json.dumps(rows))
+    names = ("a.csv", "b.tsv", "semicolon.csv", "c.parquet", "d.jsonl", "e.json")
+    tables = [import_table(tmp_path / name).table for name in names]
+    assert tables[0]["loss"].tolist() == table["loss"].tolist()
+    for other in tables[1:]:
+        pd.testing.assert_frame_equal(tables[0], other)
+
+
+def test_nested_json_maps_by_dotted_names(tmp_path: Path) -> None:
+    line = json.dumps({"config": {"n": 1e8, "tokens": 2e9}, "summary": {"loss": 3.0}})
+    path = write(tmp_path, line + "\n", "w.jsonl")
+    columns = {"n_active": "config.n", "tokens": "config.tokens", "loss": "summary.loss"}
+    assert import_table(path, columns).table["loss"].tolist() == [3.0]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_importing_what_was_imported_changes_nothing(tmp_path: Path, suffix: str) -> None:
+    path = write(
+        tmp_path,
+        "params,tokens,loss,note,annealed\n1.3B,26e9,3.1,x,True\n7B,140e9,nan,,False\n"
+        "2B,4e10,0.30000000000000004,y,True\n2B,4e10,0.30000000000000004,y,True\n",
+    )
+    first = import_table(path).table
+    out = tmp_path / f"runs{suffix}"
+    write_table(first, out)
+    again = import_table(out)
+    expected = first.reset_index(drop=True)
+    pd.testing.assert_frame_equal(
+        again.table.reset_index(drop=True), expected, check_dtype=suffix == ".csv"
+    )
+    assert again.left_out == ()
+    assert again.table["annealed"].tolist() == [True, False, True]
+
+
+def test_writing_to_no_table_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not a table"):
+        write_table(pd.DataFrame({"a": [1]}), tmp_path / "runs.xlsx")
+
+
+def test_rows_are_named_briefly() -> None:
+    assert row_names([3]) == "row 3"
+    assert row_names([7, 3, 8, 9, 3]) == "rows 3, 7–9"
+    assert row_names(np.arange(0, 100, 2)).endswith("and 38 more")

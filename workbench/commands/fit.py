@@ -1,0 +1,54 @@
+"""`workbench fit TABLE`: one law, its constants and their intervals."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from workbench.output import Json, cautions, emit, table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Table = Annotated[Path, typer.Argument(help="A run table: CSV, TSV, Parquet or JSON lines.")]
+Part = Annotated[
+    str | None, typer.Option("--part", help="A loss part, such as code for loss_code.")
+]
+
+
+class LawName(StrEnum):
+    """The laws that can be asked for by name."""
+
+    power = "power"
+    chinchilla = "chinchilla"
+
+
+def command(
+    runs: Table,
+    law: Annotated[LawName, typer.Option("--law", help="In compute, or in size and tokens.")],
+    part: Part = None,
+    bootstrap: Annotated[
+        int, typer.Option("--bootstrap", min=0, help="Refits for the intervals; 0 for none.")
+    ] = 400,
+    json: Json = False,
+) -> None:
+    """Estimate one law, with its constants and intervals."""
+    from workbench.estimate import fit_law
+
+    fit = fit_law(runs, law=law.value, part=part, draws=bootstrap)
+
+    def people(out: "Console") -> None:
+        rows = [
+            (name, value, *(fit.intervals.get(name, {}).get(end) for end in ("lo90", "hi90")))
+            for name, value in fit.constants.items()
+        ]
+        title = f"{fit.law} law of {fit.loss}, {len(fit.runs_used)} runs"
+        out.print(table(title, ("constant", "value", "90 % from", "to"), rows))
+        agreed = f"{fit.starts_agreeing} of {fit.starts} starts agree"
+        out.print(f"objective {fit.objective:.9g}, {agreed}, {fit.bootstrap} bootstrap refits")
+        for row in fit.left_out:
+            out.print(f"left out {row['run_id']}: {row['reason']}")
+        cautions(fit.cautions, out)
+
+    emit(fit, as_json=json, people=people)

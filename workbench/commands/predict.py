@@ -1,0 +1,72 @@
+"""`workbench predict TABLE --target …`: a larger run's loss, with intervals; sealed on request."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from workbench.commands.fit import Part, Table
+from workbench.errors import FAILED
+from workbench.output import Json, cautions, emit, progress, table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Targets = Annotated[
+    list[str] | None,
+    typer.Option("--target", help="flops=1e23, or n_active=70B,tokens=1.4T; may be repeated."),
+]
+Ledger = Annotated[
+    Path | None, typer.Option("--ledger", help="Where seals lie; ledger.jsonl beside the table.")
+]
+
+
+def command(
+    runs: Table,
+    target: Targets = None,
+    part: Part = None,
+    seal: Annotated[bool, typer.Option("--seal", help="Append to the ledger.")] = False,
+    ledger: Ledger = None,
+    json: Json = False,
+) -> None:
+    """Predict a larger run with the automatic forecaster, and seal the prediction.
+
+    Exit status 1 if every target was refused; a refusal is sealed all the same.
+    """
+    from workbench import outside
+
+    if not target:
+        raise ValueError("--target is missing\nsay what to predict: --target flops=1e23")
+    wanted = [outside.parse_target(text) for text in target]
+    opened = outside.open_table(runs, part=part, book=ledger)
+    with progress(as_json=json) as bars:
+        task = bars.add_task("predict", total=len(wanted))
+        predictions = outside.predict_table(opened, wanted, step=lambda: bars.advance(task))
+    entries = outside.seal(opened, predictions) if seal else []
+
+    def people(out: "Console") -> None:
+        columns = ("target", "FLOPs", "ratio", "median", "50 % from", "to", "90 % from", "to")
+        rows = []
+        for item in predictions:
+            ends = [getattr(item.loss, end) for end in ("median", "lo50", "hi50", "lo90", "hi90")]
+            rows.append((item.name, item.target["flops"], item.compute_ratio, *ends))
+        out.print(table(f"predicted {part or 'loss'}", columns, rows))
+        for item in predictions:
+            if item.loss.refused:
+                out.print(f"{item.name}: refused ({item.loss.refused}): {item.loss.reason}")
+            cautions((f"{item.name}: {text}" for text in item.loss.cautions), out)
+        cautions(opened.doubts, out)
+        for entry in entries:
+            out.print(f"sealed {entry.body['name']} in {opened.ledger}; head {entry.hash}")
+        if entries:
+            out.print("keep the last head elsewhere (a commit, a mail): it anchors the seal")
+
+    payload = {
+        "predictions": predictions,
+        "cautions": opened.doubts,
+        "ledger": opened.ledger if entries else None,
+        "sealed": [{"name": e.body["name"], "time": e.time, "head": e.hash} for e in entries],
+    }
+    emit(payload, as_json=json, people=people)
+    if all(item.loss.refused for item in predictions):
+        raise typer.Exit(FAILED)

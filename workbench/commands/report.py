@@ -1,0 +1,71 @@
+"""`workbench report TABLE_OR_DIR`: prediction against actual, as PDF and JSON."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from workbench.commands.fit import Part
+from workbench.commands.predict import Ledger, Targets
+from workbench.output import Json, emit
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from reports.inputs import ReportFiles
+
+
+def command(
+    source: Annotated[
+        Path, typer.Argument(metavar="TABLE_OR_DIR", help="A run table, or a sweep's folder.")
+    ],
+    target: Targets = None,
+    part: Part = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the report; that of the source.")
+    ] = None,
+    anchor: Annotated[
+        str | None,
+        typer.Option("--anchor", help="A ledger head kept elsewhere, or a file that holds it."),
+    ] = None,
+    actual: Annotated[
+        str | None, typer.Option("--actual", help="The run_id that was the target (a table).")
+    ] = None,
+    ledger: Ledger = None,
+    json: Json = False,
+) -> None:
+    """Prediction against actual: report.pdf and report.json."""
+    if source.is_dir():
+        if target or part or actual or ledger:
+            raise ValueError(
+                "--target, --part, --actual and --ledger are for tables\n"
+                "a sweep's folder knows its target; leave them out"
+            )
+        files = _sweep(source, out, anchor)
+    else:
+        from workbench import outside
+
+        opened = outside.open_table(source, part=part, book=ledger)
+        wanted = [outside.parse_target(text) for text in target or ()]
+        files = outside.report_table(
+            opened, wanted, out or source.parent, anchor=anchor, actual=actual
+        )
+
+    def people(on: "Console") -> None:
+        on.print(f"{files.pdf}\n{files.json}")
+
+    emit({"pdf": files.pdf, "json": files.json}, as_json=json, people=people)
+
+
+def _sweep(folder: Path, out: Path | None, anchor: str | None) -> "ReportFiles":
+    from workbench.pipeline import report_sweep
+
+    if out is None and anchor is None:
+        return report_sweep(folder)
+    from reports.build import write_report
+    from workbench.pipeline import read_wall
+    from workbench.report_inputs import gather
+    from workbench.seal import read_anchor
+
+    text = read_anchor(anchor) if anchor else None
+    return write_report(gather(folder, wall=read_wall(folder), anchor=text), out or folder)

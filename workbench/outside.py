@@ -1,0 +1,237 @@
+"""Predictions and reports from an outside table: no sweep, no training, no torch.
+
+A seal here shows when a prediction was made and that it was not changed since. That the target
+was trained later only the target's owner knows: unlike a sweep's target, it wrote no ledger head.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fits.prediction import Prediction, predict_target
+from model.records import content_hash
+from reports.build import write_report
+from reports.inputs import ReportFiles, ReportInputs
+from workbench import ledger
+from workbench.errors import InputError
+from workbench.estimate import ladder_rows, loss_column, table_hash
+from workbench.importers import Imported, import_table
+from workbench.output import json_text, plain
+from workbench.quantities import read_quantity
+from workbench.seal import first_seals, read_anchor, seal_state
+
+TARGET_KEYS = ("flops", "n_active", "tokens", "n_total", "n_experts")
+DEFAULT_REACH = 10.0  # times the largest compute, where no target was named
+LEDGER_NAME = "ledger.jsonl"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """A checked table with the place of its seals."""
+
+    path: Path
+    imported: Imported
+    runs: pd.DataFrame  # the loss that is predicted stands in `loss`
+    ledger: Path
+    family: str
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What a reader must know of the table."""
+        return tuple(ladder_rows(self.imported)[1])
+
+
+def open_table(path: Path, *, part: str | None = None, book: Path | None = None) -> Outside:
+    """The table, ready to predict `loss` or one of its parts; seals lie beside it by default."""
+    imported = import_table(path)
+    column = loss_column(imported.table, part)
+    runs = imported.table.assign(loss=imported.table[column])
+    suffix = "" if column == "loss" else f":{column}"
+    return Outside(
+        path=path,
+        imported=imported,
+        runs=runs,
+        ledger=book or path.parent / LEDGER_NAME,
+        family=f"table:{path.stem}{suffix}",
+    )
+
+
+def parse_target(text: str) -> dict[str, float]:
+    """The target of `--target flops=1e23` or `--target n_active=70B,tokens=1.4T`.
+
+    flops is 6 · n_active · tokens where only those are given. Raises ValueError naming the part.
+    """
+    target: dict[str, float] = {}
+    for pair in re.split(r",(?=\s*\w+\s*=)", text):
+        key, equals, value = (piece.strip() for piece in pair.partition("="))
+        if not equals or key not in TARGET_KEYS:
+            raise ValueError(
+                f"--target {pair!r}: write KEY=NUMBER, KEY of {', '.join(TARGET_KEYS)}"
+            )
+        quantity = read_quantity(value, key)
+        if quantity.kind != "number" or quantity.value <= 0:
+            raise ValueError(f"--target {key}={value}: it must be a finite number above 0")
+        target[key] = quantity.value
+    if "flops" not in target:
+        if not {"n_active", "tokens"} <= set(target):
+            raise ValueError(f"--target {text!r} needs flops, or n_active and tokens")
+        target["flops"] = 6.0 * target["n_active"] * target["tokens"]
+    return target
+
+
+def target_id(target: dict[str, Any]) -> str:
+    """What a target is called in the ledger: a hash of what is known of it."""
+    return content_hash({key: float(target[key]) for key in TARGET_KEYS if key in target})
+
+
+def predict_table(
+    outside: Outside,
+    targets: Sequence[dict[str, float]],
+    *,
+    seed: int = 0,
+    step: Callable[[], None] | None = None,
+) -> tuple[Prediction, ...]:
+    """A prediction of each target from all runs of at most its compute; refusals stand inside."""
+    made = []
+    for target in targets:
+        prediction = predict_target(
+            outside.runs, None, target, ratio=1.0, loss_weights={}, seed=seed
+        )
+        made.append(replace(prediction, name=target_name(target)))
+        if step:
+            step()
+    return tuple(made)
+
+
+def target_name(target: dict[str, float]) -> str:
+    """Like "flops=1e+23" or "n_active=7e+10, tokens=1.4e+12"."""
+    keys = [key for key in TARGET_KEYS if key in target]
+    if len(keys) > 1 and target["flops"] == 6.0 * target.get("n_active", 0) * target.get(
+        "tokens", 0
+    ):
+        keys.remove("flops")
+    return ", ".join(f"{key}={target[key]:g}" for key in keys)
+
+
+def seal(outside: Outside, predictions: Sequence[Prediction]) -> list[ledger.Entry]:
+    """Append each prediction to the ledger; one that repeats an earlier target counts as later."""
+    return [
+        ledger.append(
+            outside.ledger,
+            "prediction",
+            outside.family,
+            {
+                "target_run_id": target_id(prediction.target),
+                "name": prediction.name,
+                "prediction": plain(prediction),
+                "table_hash": table_hash(outside.path),
+            },
+        )
+        for prediction in predictions
+    ]
+
+
+def sealed_predictions(outside: Outside) -> dict[str, Prediction]:
+    """The predictions of this table that count, by the id of their target."""
+    found: dict[str, Prediction] = {}
+    for entry in ledger.read(outside.ledger).entries:
+        if entry.kind == "prediction" and entry.family == outside.family:
+            where = f"{outside.ledger}, line {entry.index + 1}"
+            text = json_text(entry.body["prediction"])
+            found.setdefault(str(entry.body["target_run_id"]), Prediction.from_json(text, where))
+    return found
+
+
+def report_table(
+    outside: Outside,
+    targets: Sequence[dict[str, float]],
+    folder: Path,
+    *,
+    anchor: str | None = None,
+    actual: str | None = None,
+) -> ReportFiles:
+    """Write the report of a table: sealed predictions where there are, else made now.
+
+    Without a target, the sealed ones; without these, ten times the largest compute. `actual`
+    names the run that was the target; a row whose role is target is taken without it.
+    """
+    runs, measured = _with_actual(outside, actual)
+    outside = replace(outside, runs=runs)
+    notes = list(outside.doubts)
+    sealed = sealed_predictions(outside)
+    if not targets and not sealed:
+        largest = float(runs.loc[runs["status"] == "finished", "flops"].max())
+        if not largest > 0:
+            raise InputError(f"{outside.path} holds no finished run", "see its `status` column")
+        targets = [{"flops": DEFAULT_REACH * largest}]
+        notes.append(f"no target was named: {DEFAULT_REACH:g} times the largest compute is shown")
+    wanted = [*targets] or [dict(prediction.target) for prediction in sealed.values()]
+    predictions = []
+    for target in wanted:
+        known = sealed.get(target_id(target))
+        predictions.append(known or predict_table(outside, [target])[0])
+    stamp, more = _seal(outside, predictions[0], sealed, anchor, trained=measured is not None)
+    inputs = ReportInputs(
+        title=f"{outside.path.stem}: what a larger run would give",
+        family={
+            "table": outside.path.name,
+            "table hash": table_hash(outside.path),
+            "runs": len(runs),
+            "flops": _flops_source(outside.imported),
+        },
+        runs=runs,
+        predictions=tuple(predictions),
+        actual=measured,
+        seal=stamp,
+        notes=(*notes, *more),
+    )
+    return write_report(inputs, folder)
+
+
+def _flops_source(imported: Imported) -> str:
+    computed = any(f.column == "flops" and "computed" in f.text for f in imported.findings)
+    return "6 × n_active × tokens" if computed else "as the table has them"
+
+
+def _with_actual(outside: Outside, name: str | None) -> tuple[pd.DataFrame, dict[str, Any] | None]:
+    """The runs with the target's role set, and what the target measured."""
+    runs = outside.runs.copy()
+    if name is not None:
+        chosen = runs["run_id"] == name
+        if not chosen.any():
+            raise InputError(f"{outside.path} has no run {name!r}", "name one of its run_id")
+        runs.loc[chosen, "role"] = "target"
+    rows = runs[(runs["role"] == "target") & (runs["status"] == "finished")]
+    if rows.empty:
+        return runs, None
+    row = rows.iloc[0]
+    keys = [k for k in ("run_id", "loss", "loss_se", *TARGET_KEYS) if k in row and pd.notna(row[k])]
+    return runs, {key: plain(row[key]) for key in keys}
+
+
+def _seal(
+    outside: Outside,
+    headline: Prediction,
+    sealed: dict[str, Prediction],
+    anchor: str | None,
+    *,
+    trained: bool,
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """The state of the headline's seal, None where it was never sealed."""
+    name = target_id(headline.target)
+    if name not in sealed:
+        return None, []
+    text = read_anchor(anchor) if anchor else None
+    state = seal_state(outside.ledger, outside.family, name, None, anchor=text)
+    data, notes = state.as_dict(), list(state.notes)
+    entry = first_seals(ledger.read(outside.ledger).entries, outside.family, name)
+    if any(e.body.get("table_hash") != table_hash(outside.path) for e in entry.values()):
+        notes.append("the table has changed since the prediction was sealed")
+    if trained:
+        data["sealed_before_target"] = False
+        notes.append("an outside table does not show when its target was trained")
+    return data, notes

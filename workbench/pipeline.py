@@ -1,0 +1,240 @@
+"""The whole way: plan, train the ladder, fit, seal, train the target, report.
+
+The only file that knows both sides, the runs and the fits. Every stage leaves plain files behind
+and looks for them first, so an interrupted sweep goes on where it was and a finished one trains
+nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fits.prediction import Prediction, predict_target
+from model.records import read_json, write_atomic
+from reports.build import write_report
+from reports.inputs import ReportFiles
+from sweeps.local import train_runs
+from sweeps.planned import PlannedRun
+from sweeps.progress import SweepProgress
+from sweeps.table import collect, samples, write_tables
+from workbench import ledger
+from workbench.errors import Failure
+from workbench.prepare import Prepared, prepare
+from workbench.report_inputs import gather
+from workbench.seal import sealed_predictions
+
+WALL_NAME = "wall.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """A sweep taken the whole way: its report, and what came of each prediction in a sentence."""
+
+    files: ReportFiles
+    verdict: tuple[str, ...]
+
+
+def run_sweep(sweep_path: Path, runs: Path, tell: Callable[[str], None]) -> Done:
+    """Take a sweep file the whole way; `tell` gets a line for each stage.
+
+    Raises ValueError for bad input, Failure where training could not finish.
+    """
+    started = time.monotonic()
+    with data_progress() as progress:
+        prepared = prepare(sweep_path, runs, progress)
+    with stage(prepared.folder, "data", since=started):
+        tell(data_line(prepared))
+    with stage(prepared.folder, "ladder"):
+        train_ladder(prepared, tell)
+    with stage(prepared.folder, "fit"):
+        for prediction in seal_predictions(prepared):
+            tell(prediction_line(prediction))
+    with stage(prepared.folder, "target"):
+        train_target(prepared, tell)
+    with stage(prepared.folder, "report"):
+        files = report_sweep(prepared.folder)
+    return Done(files=files, verdict=verdict(files))
+
+
+def train_ladder(prepared: Prepared, tell: Callable[[str], None]) -> None:
+    """Train what is missing of the ladder, one single-threaded worker a core."""
+    ladder = prepared.plan.ladder
+    tell(f"ladder: {len(ladder)} runs, {sum(run.flops for run in ladder):.3g} FLOPs")
+    _train(prepared, ladder, workers=prepared.workers)
+
+
+def train_target(prepared: Prepared, tell: Callable[[str], None]) -> None:
+    """Train the target with all its threads, its seals' head in its first line of metrics."""
+    target, book = prepared.plan.target, prepared.ledger
+    assert target.run_id is not None
+    family = prepared.sweep.name
+    body = {"target_run_id": target.run_id, "flops": target.flops}
+    kinds = {
+        entry.kind
+        for entry in ledger.read(book).entries
+        if entry.family == family and entry.body.get("target_run_id") == target.run_id
+    }
+    if "target_started" not in kinds:
+        ledger.append(book, "target_started", family, body)
+    tell(f"target: {target.name}, {target.flops:.3g} FLOPs")
+    _train(prepared, (target,), workers=1, ledger_head=ledger.head(book))
+    if "target_finished" not in kinds:
+        ledger.append(book, "target_finished", family, body)
+
+
+def _train(
+    prepared: Prepared, runs: tuple[PlannedRun, ...], *, workers: int, ledger_head: str | None = None
+) -> None:
+    """Train the runs that have no result yet; Failure names those that could not be trained."""
+    with SweepProgress(runs) as bars:
+        outcome = train_runs(
+            runs,
+            data_folder=prepared.data_folder,
+            folder=prepared.folder,
+            workers=workers,
+            ledger_head=ledger_head,
+            listen=bars,
+        )
+    if outcome.failed:
+        name, reason = next(iter(outcome.failed.items()))
+        raise Failure(
+            f"{len(outcome.failed)} of {len(runs)} runs failed; {name}: {reason}",
+            f"read {prepared.folder}/{name}/log.txt; the same command again retries only those",
+        )
+
+
+def seal_predictions(prepared: Prepared) -> tuple[Prediction, ...]:
+    """The sealed prediction of each ratio; those already in the ledger are read, not made anew."""
+    target, book, family = prepared.plan.target, prepared.ledger, prepared.sweep.name
+    assert target.run_id is not None
+    sealed = sealed_predictions(book, family, target.run_id)
+    table, counts = collect(prepared.folder), samples(prepared.folder)
+    for ratio in prepared.sweep.ladder.ratios:
+        if f"x{ratio:g}" in sealed:
+            continue
+        prediction = predict_target(
+            table[table["role"] == "ladder"],
+            counts[counts["role"] == "ladder"],
+            target_facts(target),
+            ratio=ratio,
+            loss_weights=prepared.sweep.loss,
+            seed=prepared.sweep.seed,
+        )
+        body = {
+            "target_run_id": target.run_id,
+            "name": prediction.name,
+            "prediction": json.loads(prediction.to_json()),
+        }
+        ledger.append(book, "prediction", family, body)
+        sealed[prediction.name] = prediction
+    return tuple(sealed.values())
+
+
+def target_facts(target: PlannedRun) -> dict[str, float | int | str | None]:
+    """What a forecaster may know of the target before it is trained."""
+    groups = {
+        "flops": target.flops,
+        "n_active": target.n_active,
+        "n_total": target.n_total,
+        "tokens": target.tokens,
+        "n_experts": target.shape.experts,
+        "steps": target.steps,
+        "layers": target.shape.layers,
+        "unembedding_share": target.unembedding_share,
+        "n_unembedding": target.shape.vocab * target.shape.width,
+        "flops_6nd": 6.0 * target.n_active * target.tokens,
+    }
+    return {"run_id": target.run_id, "name": target.name, **groups}
+
+
+def report_sweep(folder: Path, *, anchor: str | None = None) -> ReportFiles:
+    """Write report.pdf and report.json of a sweep's folder from what lies in it."""
+    write_tables(folder)
+    return write_report(gather(folder, wall=read_wall(folder), anchor=anchor), folder)
+
+
+def data_line(prepared: Prepared) -> str:
+    """One line on the data set: sizes and what held-out text was seen in training."""
+    sources = prepared.manifest.sources.items()
+    facts = [f"{name} {s.tokens_train / 1e6:.1f}M, overlap {s.overlap:.2%}" for name, s in sources]
+    return f"data {prepared.manifest.hash[:12]}: " + "; ".join(facts)
+
+
+def prediction_line(prediction: Prediction) -> str:
+    """One line on a sealed prediction."""
+    loss = prediction.loss
+    if loss.median is None:
+        return f"sealed {prediction.name}: refused ({loss.refused}): {loss.reason}"
+    rates = prediction.pass_rate
+    told = f"loss {loss.median:.4f} [{loss.lo90:.4f}, {loss.hi90:.4f}]"
+    if rates.median is not None:
+        return f"sealed {prediction.name}: {told}, pass rate {rates.median:.3f}" + (
+            f" [{rates.lo90:.3f}, {rates.hi90:.3f}]"
+        )
+    return f"sealed {prediction.name}: {told}, pass rate refused ({rates.refused})"
+
+
+@contextmanager
+def stage(folder: Path, name: str, *, since: float | None = None) -> Iterator[None]:
+    """Add the wall seconds spent inside, or since a moment, to the stage in `wall.json`."""
+    begun = since if since is not None else time.monotonic()
+    try:
+        yield
+    finally:
+        wall = read_wall(folder)
+        wall[name] = wall.get(name, 0.0) + time.monotonic() - begun
+        write_atomic(folder / WALL_NAME, json.dumps(wall, indent=1) + "\n")
+
+
+def read_wall(folder: Path) -> dict[str, float]:
+    """Seconds by stage so far."""
+    path = folder / WALL_NAME
+    return dict(read_json(path)) if path.exists() else {}
+
+
+@contextmanager
+def data_progress() -> Iterator[Callable[[str, float], None]]:
+    """A bar for the building of the data set."""
+    from workbench.output import progress as bars
+
+    with bars() as display:
+        tasks: dict[str, object] = {}
+
+        def show(name: str, fraction: float) -> None:
+            if name not in tasks:
+                tasks[name] = display.add_task(f"data: {name}", total=100)
+            display.update(tasks[name], completed=round(100 * fraction))  # type: ignore[arg-type]
+
+        yield show
+
+
+def verdict(files: ReportFiles) -> tuple[str, ...]:
+    """What came of each prediction, a sentence each, out of report.json."""
+    report = read_json(files.json)
+    ratios = [report, *(report[key] for key in report if key.startswith("x") and key[1:].isdigit())]
+    return tuple(
+        f"{found['prediction']}: " + "; ".join(_outcome(found[key], key) for key in OUTCOMES)
+        for found in ratios
+    ) + (str(report["seal_verdict"]),)
+
+
+OUTCOMES = {"loss": "loss", "pass_rate": "pass rate"}
+
+
+def _outcome(found: dict[str, Any], key: str) -> str:
+    """One measured quantity against its prediction."""
+    actual = found["actual"]
+    measured = "not measured" if actual is None else f"actual {actual:.4f}"
+    if found.get("refused"):
+        return f"{OUTCOMES[key]} refused ({found['refused']}), {measured}"
+    interval = f"{found['predicted']:.4f}, 90 % [{found['lo']:.4f}, {found['hi']:.4f}]"
+    if actual is None:
+        return f"{OUTCOMES[key]} {interval}"
+    held = "inside" if found["lo"] <= actual <= found["hi"] else "OUTSIDE"
+    return f"{OUTCOMES[key]} {interval}, {measured}, {held}"

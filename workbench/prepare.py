@@ -1,0 +1,110 @@
+"""From a sweep file to a plan whose every run has its id: data built, execution frozen.
+
+`preview` plans without torch and without building anything; `prepare` builds what is missing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from model.data.build import build_dataset, data_key
+from model.data.manifest import MANIFEST, Manifest, read_manifest
+from model.data.spec import DataSpec
+from model.records import from_json, read_json
+from model.training.spec import Execution
+from sweeps.layout import EXECUTION_NAMES, copy_sweep, freeze_execution
+from sweeps.plan import plan
+from sweeps.planned import Plan, save_plan
+from sweeps.sweep_file import Sweep, load_sweep
+
+DATA_FOLDER = "data"
+LEDGER_NAME = "ledger.jsonl"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A sweep that is ready to train."""
+
+    sweep: Sweep
+    folder: Path  # of the sweep: runs/<name>
+    data_folder: Path  # of the built data set
+    manifest: Manifest
+    plan: Plan
+
+    @property
+    def ledger(self) -> Path:
+        """One ledger beside all sweeps, so that every target ever trained is counted."""
+        return self.folder.parent / LEDGER_NAME
+
+    @property
+    def workers(self) -> int:
+        """Ladder runs at a time."""
+        return worker_count(self.sweep)
+
+
+def worker_count(sweep: Sweep) -> int:
+    """As many as the sweep asks for; else one a core, or one on a GPU."""
+    if sweep.execution.workers:
+        return sweep.execution.workers
+    return 1 if sweep.execution.device == "cuda" else os.cpu_count() or 1
+
+
+def preview(sweep_path: Path, runs: Path) -> tuple[Sweep, Plan]:
+    """The plan as far as it is known without building or measuring anything."""
+    sweep = load_sweep(sweep_path)
+    folder = runs / sweep.name
+    manifest = find_manifest(sweep.data.spec(), runs / DATA_FOLDER)
+    execution = _frozen(folder, "ladder")
+    target_execution = _frozen(folder, "target")
+    planned = plan(sweep, manifest, execution, target_execution=target_execution)
+    return sweep, planned
+
+
+def prepare(
+    sweep_path: Path, runs: Path, progress: Callable[[str, float], None] | None = None
+) -> Prepared:
+    """Build the data set, freeze the execution, plan, and write `plan.json`.
+
+    `progress(stage, fraction)` follows the building of the data set. Raises ValueError on a bad
+    sweep file, a missing corpus, or a budget that fits no shape.
+    """
+    sweep = load_sweep(sweep_path)
+    folder = runs / sweep.name
+    spec = sweep.data.spec()
+    plan(sweep)  # a bad grid should fail before minutes go into the data
+    manifest = build_dataset(spec, runs / DATA_FOLDER, progress)
+    data_folder = runs / DATA_FOLDER / data_key(spec)
+    shape = plan(sweep, manifest).ladder[-1].shape
+    place = sweep.execution
+
+    def choose() -> Execution:
+        from model.training.execution import choose_execution
+
+        return choose_execution(1, shape, device=place.device, dtype=place.dtype)
+
+    cores = os.cpu_count() or 1
+    execution = freeze_execution(folder, choose, "ladder")
+    target_execution = freeze_execution(
+        folder, lambda: replace(execution, threads=place.target_threads or cores), "target"
+    )
+    planned = plan(sweep, manifest, execution, target_execution=target_execution)
+    copy_sweep(folder, sweep_path)
+    save_plan(planned, folder)
+    return Prepared(
+        sweep=sweep, folder=folder, data_folder=data_folder, manifest=manifest, plan=planned
+    )
+
+
+def _frozen(folder: Path, role: str) -> Execution | None:
+    """The execution that an earlier run froze, if there was one."""
+    path = folder / EXECUTION_NAMES[role]
+    return from_json(Execution, read_json(path), where=str(path)) if path.exists() else None
+
+
+def find_manifest(spec: DataSpec, data: Path) -> Manifest | None:
+    """The manifest of the data set in the folder of all data sets; None until it is built."""
+    folder = data / data_key(spec)
+    return read_manifest(folder) if (folder / MANIFEST).is_file() else None

@@ -1,0 +1,113 @@
+"""What a sweep's report is made from, gathered out of the sweep's folder and the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from model.records import to_json
+from reports.inputs import ReportInputs
+from sweeps.layout import SWEEP_NAME
+from sweeps.planned import Plan, load_plan
+from sweeps.sweep_file import Sweep, load_sweep
+from sweeps.table import collect, curves, samples
+from workbench.errors import InputError
+from workbench.prepare import DATA_FOLDER, LEDGER_NAME, find_manifest
+from workbench.seal import first_metrics_line, seal_state, sealed_predictions
+
+
+def gather(folder: Path, *, wall: Mapping[str, float], anchor: str | None = None) -> ReportInputs:
+    """Everything a report shows of the sweep in `folder`.
+
+    Raises InputError where no prediction has been sealed yet.
+    """
+    planned = load_plan(folder)
+    sweep = load_sweep(folder / SWEEP_NAME)
+    book, target = folder.parent / LEDGER_NAME, planned.target
+    assert target.run_id is not None
+    sealed = sealed_predictions(book, sweep.name, target.run_id)
+    if not sealed:
+        raise InputError(
+            f"{folder}: no prediction of its target is sealed in {book}",
+            f"`workbench run {folder / SWEEP_NAME}` trains what is missing and seals first",
+        )
+    seal = seal_state(
+        book,
+        sweep.name,
+        target.run_id,
+        first_metrics_line(folder / target.run_id),
+        anchor=anchor,
+    )
+    table, counts = collect(folder), samples(folder)
+    return ReportInputs(
+        title=f"{sweep.name}: predicted against actual",
+        family=family_facts(sweep, planned, table),
+        runs=table,
+        curves=curves(folder),
+        samples=counts,
+        predictions=tuple(sealed.values()),
+        loss_weights=sweep.loss,
+        actual=actual(table, counts, target.run_id),
+        seal=seal.as_dict(),
+        manifest=_manifest(folder, sweep),
+        wall=wall,
+        notes=(*planned.warnings, *seal.notes),
+    )
+
+
+def actual(table: pd.DataFrame, counts: pd.DataFrame, run_id: str) -> dict[str, Any] | None:
+    """What the finished target measured; None before that, or where it diverged."""
+    rows = table[(table["run_id"] == run_id) & (table["status"] == "finished")]
+    if rows.empty:
+        return None
+    row = rows.iloc[0]
+    measured: dict[str, Any] = {
+        str(name): row[name]
+        for name in table.columns
+        if str(name).startswith("loss") or name in ("flops", "run_id", "n_active", "tokens")
+    }
+    programs = counts[(counts["run_id"] == run_id) & (counts["kind"] == "program")]
+    if len(programs):
+        rates = programs["n_passed"] / programs["n_samples"]
+        measured["pass_rate"] = float(rates.mean())
+        measured["pass_rate_buckets"] = {
+            str(bucket): float(value)
+            for bucket, value in rates.groupby(programs["bucket"]).mean().items()
+        }
+    return measured
+
+
+def family_facts(
+    sweep: Sweep, planned: Plan, table: pd.DataFrame
+) -> dict[str, str | float | int | None]:
+    """How it was made: the family, the recipe, and the machine, as name → value."""
+    target, shape = planned.target, planned.target.shape
+    facts: dict[str, str | float | int | None] = {
+        "sweep": sweep.name,
+        "seed": sweep.seed,
+        "target FLOPs": target.flops,
+        "family": f"{shape.layers} layers, head dim {shape.head_dim}, "
+        f"{shape.heads // shape.kv_heads} query heads a key head",
+        "experts": "dense" if shape.dense else f"{shape.experts}, top {shape.top_k}",
+        "short convolution": "yes" if shape.conv else "no",
+        "vocabulary": shape.vocab,
+        "context": shape.context,
+        "mixture": ", ".join(f"{name} {share:.2f}" for name, share in sweep.mixture.items()),
+        "loss weights": ", ".join(f"{part} {w:g}" for part, w in sweep.loss.items()),
+        "rules": Path(sweep.training.rules).stem,
+        "schedule": sweep.training.schedule,
+    }
+    for column in ("dtype", "attention", "device", "torch", "model_source"):
+        if column in table.columns:
+            seen = sorted({str(value) for value in table[column].dropna()})
+            facts[column] = ", ".join(seen)
+    return facts
+
+
+def _manifest(folder: Path, sweep: Sweep) -> dict[str, Any] | None:
+    """The manifest of the sweep's data set as plain values; None where it is gone."""
+    manifest = find_manifest(sweep.data.spec(), folder.parent / DATA_FOLDER)
+    return None if manifest is None else to_json(manifest)
