@@ -9,11 +9,13 @@ per root decade, a line fitted over `span` decades misses h decades beyond its e
 
 (first term: the slope keeps wandering; second: the fitted slope lags the slope at the end).
 The prior scale is 0.035 in natural-log loss, worth 4 degrees of freedom (Student-t): between the
-0.045 that is the median of 14 small ladders of 3e10-2e12 FLOPs, each predicted inside itself
-from its smaller rungs, and about 0.025, which reproduces the published record on public tables
-(median error 1.3-2.6 % below 20x, 4-7 % above 90x). It was frozen before any larger rung of
-those ladders was predicted with it. Inner backtests then move it, less the part of an error that
-seed noise explains; a quarter of the prior scale is the floor.
+0.045 that is the median rms of 14 loss series (8 recipes, with parts) of 3e10-2e12 FLOPs, each
+predicted inside itself from its smaller rungs, and about 0.025, which reproduces the published
+record on public tables (median error 1.3-2.6 % below 20x, 4-7 % above 90x). The number was set
+before any larger rung of those ladders was predicted with it, though earlier predictions' errors
+there were known. The rule that short tests count less (`form_error`) came after, and moved
+interval ends by up to about a fifth. Inner backtests move the scale, less the part of an error
+that seed noise explains; a quarter of the prior scale is the floor.
 """
 
 from dataclasses import dataclass

@@ -98,10 +98,15 @@ def _detail(item: Outcome, *, rate: bool = False) -> str:
     if item.refused:
         return f"refused: {clean(item.refused, 24 if rate else 40)}"
     if rate:
-        text = f"predicted {share(item.predicted)}"
-        return text if item.actual is None else f"{text}, actual {share(item.actual)}"
+        text = f"predicted {_brief(item.predicted)}"
+        return text if item.actual is None else f"{text}, actual {_brief(item.actual)}"
     text = f"predicted {plain(item.predicted)} ({interval(item.lo90, item.hi90)})"
     return text if item.actual is None else f"{text}, actual {plain(item.actual)}"
+
+
+def _brief(rate: float | None) -> str:
+    """A rate with no more digits than a small panel has room for."""
+    return share(rate, 0 if rate is not None and rate >= 0.0995 else 1)
 
 
 def page_sources(content: Content) -> dict[str, str]:

@@ -47,7 +47,7 @@ def front_page(content: Content) -> dict[str, Any]:
     against = sum(weight == "against" for weight, _ in content.findings)
     return {
         "kicker": kicker,
-        "title": clean(inputs.title, 160),
+        "title": clean(inputs.title, 110),
         "sentence": verdict_sentence(headline.loss),
         "tone": tone(headline.loss),
         "lines": _lines(content),

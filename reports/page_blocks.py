@@ -190,6 +190,8 @@ def pivot_block(
         size=8.0 if len(predictions) < 3 else SMALL,
         caption=caption,
     )
+    if not predictions:
+        return block
     return without_empty(block | {"weights": [1.3, 0.9] + [1.3, 1.5, 0.9] * len(predictions)})
 
 

@@ -74,13 +74,12 @@ def _parts(content: Content, figures: set[str]) -> list[Block]:
         blocks.append(figure_block("parts", caption))
     named = list(dict.fromkeys(p for item in content.outcomes.values() for p in item.parts))
     if named:
-        rows = {part: _pivot(content, part, rate=False) for part in named}
         weights = content.inputs.loss_weights
         caption = "Predicted and actual by part, nats per token"
         if weights:
             shown = [f"{clean(name)} {significant(value)}" for name, value in weights.items()]
             caption += f"; the headline loss weighs them as {joined(shown)}"
-        blocks.append(pivot_block("part", rows, list(content.outcomes), caption + "."))
+        blocks.append(_pivot(content, "part", named, caption + "."))
     references = content.tables["references"]
     if not references.empty:
         caption = "The largest run beside other measures: nats per token, bits per byte."
@@ -88,14 +87,38 @@ def _parts(content: Content, figures: set[str]) -> list[Block]:
     return blocks
 
 
-def _pivot(content: Content, quantity: str, *, rate: bool) -> list[str]:
-    """Cells of one part or bucket: the actual, then those of each prediction."""
-    cells = [DASH]
-    for outcomes in content.outcomes.values():
-        if rate:
-            item = {"all problems": outcomes.pass_rate, **outcomes.buckets}.get(quantity)
+def _pivot(
+    content: Content, key: str, named: list[str], caption: str, *, rate: bool = False
+) -> Block:
+    """Parts or buckets with their actual and each prediction; all-refused ones only named."""
+    items = {
+        name: {"all problems": found.pass_rate, **found.buckets} if rate else found.parts
+        for name, found in content.outcomes.items()
+    }
+    shown = []
+    for name, found in items.items():
+        refusals = dict.fromkeys(item.refused for item in found.values())
+        if None in refusals or not refusals:
+            shown.append(name)
         else:
-            item = outcomes.parts.get(quantity)
+            words = joined([clean(refused, 40) for refused in refusals])
+            caption += f" {clean(name, 24)} refused every {key}: {words}."
+    rows = {
+        quantity: _cells([items[name].get(quantity) for name in items], rate=rate)
+        for quantity in named
+    }
+    kept = [
+        0,
+        *(1 + 3 * at + cell for at, n in enumerate(items) if n in shown for cell in (0, 1, 2)),
+    ]
+    chosen = {quantity: [cells[place] for place in kept] for quantity, cells in rows.items()}
+    return pivot_block(key, chosen, shown, caption)
+
+
+def _cells(items: list[Outcome | None], *, rate: bool) -> list[str]:
+    """The actual, then predicted, interval and error of each prediction."""
+    cells = [DASH]
+    for item in items:
         if item is None:
             cells += [DASH] * 3
             continue
@@ -134,9 +157,8 @@ def _rates(content: Content, figures: set[str]) -> list[Block]:
     if content.has_rates:
         every = [bucket for item in content.outcomes.values() for bucket in item.buckets]
         named = list(dict.fromkeys(["all problems", *every]))
-        rows = {bucket: _pivot(content, bucket, rate=True) for bucket in named}
         caption = "Pass rates; errors in percentage points."
-        blocks.append(pivot_block("bucket", rows, list(content.outcomes), caption))
+        blocks.append(_pivot(content, "bucket", named, caption, rate=True))
     if "strips" in figures:
         caption = (
             "Digit strips answered exactly, beside the same model with the image zeroed: what "

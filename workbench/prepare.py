@@ -76,7 +76,7 @@ def prepare(
     spec = sweep.data.spec()
     plan(sweep)  # a bad grid should fail before minutes go into the data
     manifest = build_dataset(spec, runs / DATA_FOLDER, progress)
-    data_folder = runs / DATA_FOLDER / data_key(spec)
+    data_folder = runs / DATA_FOLDER / manifest.key
     shape = plan(sweep, manifest).ladder[-1].shape
     place = sweep.execution
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from fits.passrate import pass_rates
 from model.records import to_json
 from reports.inputs import ReportInputs
 from sweeps.layout import SWEEP_NAME
@@ -69,14 +70,9 @@ def actual(table: pd.DataFrame, counts: pd.DataFrame, run_id: str) -> dict[str, 
         for name in table.columns
         if str(name).startswith("loss") or name in ("flops", "run_id", "n_active", "tokens")
     }
-    programs = counts[(counts["run_id"] == run_id) & (counts["kind"] == "program")]
-    if len(programs):
-        rates = programs["n_passed"] / programs["n_samples"]
-        measured["pass_rate"] = float(rates.mean())
-        measured["pass_rate_buckets"] = {
-            str(bucket): float(value)
-            for bucket, value in rates.groupby(programs["bucket"]).mean().items()
-        }
+    rate, buckets = pass_rates(counts[counts["run_id"] == run_id])
+    if rate is not None:
+        measured |= {"pass_rate": rate, "pass_rate_buckets": buckets}
     return measured
 
 

@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 from model.records import canonical, from_json, read_json, write_atomic
 from model.training.checkpoint import FOLDER_NAME, latest_checkpoint
 from model.training.metrics import METRICS_NAME, truncate_metrics
@@ -28,13 +30,19 @@ def load_spec(run_folder: Path) -> RunSpec:
 def claim(spec: RunSpec, run_folder: Path, data_folder: Path) -> None:
     """Write the spec, and where its data lies, into the folder.
 
-    Raises ValueError where the folder is another run's, or where the spec was planned with other
-    model code than this: its id would then name a result that this code does not give.
+    Raises ValueError where the folder is another run's, where the spec asks for a device that is
+    not here, or where it was planned with other model code than this: its id would then name a
+    result that this code does not give.
     """
     if spec.model_source != model_source_hash():
         raise ValueError(
             f"run {run_id(spec)} was planned with model code {spec.model_source}, and this is "
             f"{model_source_hash()}. Plan the sweep again, or go back to that code"
+        )
+    if spec.execution.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"run {run_id(spec)} was planned for a CUDA device, and none is visible. Run it where "
+            "there is one, or plan again here"
         )
     path = run_folder / SPEC_NAME
     if not path.exists():

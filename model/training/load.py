@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
+
+import torch
 
 from model.architecture.decoder import Decoder
 from model.data.dataset import Dataset
 from model.training.checkpoint import FOLDER_NAME, latest_checkpoint, read_checkpoint
 from model.training.folder import data_folder_of, load_spec
-from model.training.spec import RunSpec
+from model.training.spec import Execution, RunSpec
 from model.training.state import build_model
 
 
@@ -42,7 +45,14 @@ def load_checkpoint_model(path: Path, data_folder: Path | None = None) -> Traine
     dataset = Dataset.open(folder, spec.mixture)
     if dataset.manifest.tokenizer != spec.tokenizer:
         raise ValueError(f"{folder}: its tokenizer is not the one that {path} was trained with")
-    model = build_model(spec, dataset.manifest.image_token)
+    model = build_model(_runnable(spec), dataset.manifest.image_token)
     model.load_state_dict(checkpoint.weights)
     model.eval()
     return TrainedModel(model, dataset, spec, checkpoint.step)
+
+
+def _runnable(spec: RunSpec) -> RunSpec:
+    """The spec, on the CPU where it was trained on CUDA and there is none."""
+    if spec.execution.device == "cuda" and not torch.cuda.is_available():
+        return replace(spec, execution=Execution(threads=spec.execution.threads))
+    return spec

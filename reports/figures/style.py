@@ -164,7 +164,14 @@ def heading(axes: Axes, text: str, *, detail: str = "", color: str = GREY) -> No
         "textcoords": "offset points",
         "va": "baseline",
     }
-    axes.annotate(clean(text, 60), (0, 1), (0, lift), fontweight="bold", fontsize=9, **place)
+    axes.annotate(
+        clean(text, 48 if len(axes.figure.axes) < 4 else 24),
+        (0, 1),
+        (0, lift),
+        fontweight="bold",
+        fontsize=9,
+        **place,
+    )
     if detail:
         axes.annotate(clean(detail, 90), (0, 1), (0, 6), color=color, fontsize=8, **place)
 

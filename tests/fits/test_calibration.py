@@ -40,6 +40,8 @@ def coverage(make, budgets, target, seeds) -> tuple[float, float, list[str]]:
             continue
         hits.append(row["lo90"] <= actual <= row["hi90"])
         widths.append((row["hi90"] - row["lo90"]) / 2 / row["median"])
+    if not hits:
+        return 0.0, 0.0, refused
     return float(np.mean(hits)), float(np.median(widths)), refused
 
 

@@ -82,7 +82,7 @@ def make_spec(data_folder: Path) -> SpecMaker:
             "mixture": {"prose": 0.7, "strips": 0.3} if vision else {"prose": 1.0},
             "loss_weights": weights,
             "batch": 4,
-            "steps": 60,
+            "steps": 40,
             "optimiser": OptimiserSpec(learning_rate=0.02),
             "schedule": ScheduleSpec(warmup_steps=4),
             "evaluation": EvaluationSpec(points=3, subset=8),

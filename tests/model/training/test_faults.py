@@ -20,7 +20,7 @@ from model.training.interruption import Interruption, RunInterrupted  # noqa: E4
 from model.training.load import load_checkpoint_model  # noqa: E402
 from model.training.lock import RunLocked, hold_lock  # noqa: E402
 from model.training.loop import train  # noqa: E402
-from model.training.spec import RunSpec  # noqa: E402
+from model.training.spec import Execution, RunSpec  # noqa: E402
 
 SpecMaker = Callable[..., RunSpec]
 STEPS = 40
@@ -103,11 +103,13 @@ def test_second_trainer_is_refused(make_spec: SpecMaker, data_folder: Path, tmp_
 
 
 def test_folder_data_and_code_must_be_the_specs(
-    make_spec: SpecMaker, data_folder: Path, tmp_path: Path
+    make_spec: SpecMaker, data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     spec = make_spec(steps=10)
     for change, message in (
         ({"model_source": "other"}, r"was planned with model code other"),
+        ({"execution": Execution(device="cuda", attention="sdpa")}, r"planned for a CUDA device"),
         ({"data": "other"}, r"data is [0-9a-f]+, but run [0-9a-f]+ was planned with other"),
         ({"tokenizer": "other"}, r"tokenizer is"),
         ({"loss_weights": {"code": 1.0}}, r"loss_weights names code, but the mixture has only"),

@@ -40,8 +40,8 @@ asked, real = Interruption(), loop.train_step
 
 def step(state, batch, inputs):
     real(state, batch, inputs)
-    asked.save = state.step == 21
-    if state.step == 34:
+    asked.save = state.step == 13
+    if state.step == 22:
         os.kill(os.getpid(), signal.SIGKILL)
 
 loop.train_step = step
@@ -105,7 +105,7 @@ def test_resumed_equals_uninterrupted_to_the_bit(
 ) -> None:
     spec = make_spec(**kind)
     whole = train(spec, data_folder=data_folder, run_folder=tmp_path / "whole")
-    for step in (1, 23, 37):
+    for step in (1, 14, 27):
         with pytest.raises(RunInterrupted, match=f"stopped at step {step}"):
             train(
                 spec,
@@ -128,9 +128,9 @@ def test_killed_and_resumed_equals_uninterrupted_to_the_bit(
     killed = subprocess.run([*arguments, str(tmp_path / "spec.json")], capture_output=True)
     assert killed.returncode == -9, killed.stderr.decode()
     checkpoint, _ = latest_checkpoint(run)
-    assert checkpoint is not None and checkpoint.step == 21
+    assert checkpoint is not None and checkpoint.step == 13
     with (run / "metrics.jsonl").open("a") as file:
-        file.write('{"kind":"train","step":34,"lo')
+        file.write('{"kind":"train","step":22,"lo')
     resumed = train(spec, data_folder=data_folder, run_folder=run)
     whole = train(spec, data_folder=data_folder, run_folder=tmp_path / "whole")
     assert_same(tmp_path / "whole", run, whole, resumed)
@@ -140,7 +140,9 @@ def test_same_seed_same_bits_and_another_seed_others(
     make_spec: SpecMaker, data_folder: Path, tmp_path: Path
 ) -> None:
     results = {
-        name: train(make_spec(seed=seed), data_folder=data_folder, run_folder=tmp_path / name)
+        name: train(
+            make_spec(seed=seed, steps=20), data_folder=data_folder, run_folder=tmp_path / name
+        )
         for name, seed in (("a", 1), ("b", 1), ("c", 2))
     }
     assert_same(tmp_path / "a", tmp_path / "b", results["a"], results["b"])
@@ -150,7 +152,7 @@ def test_same_seed_same_bits_and_another_seed_others(
 def test_a_run_learns_and_its_records_agree(
     make_spec: SpecMaker, data_folder: Path, tmp_path: Path
 ) -> None:
-    spec, told = make_spec(vision=True), []
+    spec, told = make_spec(vision=True, steps=60), []
     result = train(
         spec,
         data_folder=data_folder,
@@ -224,7 +226,7 @@ def test_bfloat16_gives_nearly_the_same_loss(
 ) -> None:
     losses = {}
     for dtype in ("float32", "bfloat16"):
-        spec = make_spec(execution=Execution(dtype=dtype), steps=30)
+        spec = make_spec(execution=Execution(dtype=dtype), steps=20)
         losses[dtype] = train(spec, data_folder=data_folder, run_folder=tmp_path / dtype).loss
     assert losses["float32"] == pytest.approx(losses["bfloat16"], abs=0.05)
     assert losses["float32"] != losses["bfloat16"]
