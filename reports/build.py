@@ -5,6 +5,7 @@ The same inputs give the same bytes. Both files are replaced whole or not at all
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import tempfile
@@ -12,7 +13,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-import typst
 from matplotlib.figure import Figure
 
 from reports.content import Content, compute_content, jsonable, record
@@ -36,15 +36,26 @@ PICTURE = (
 
 
 def write_report(inputs: ReportInputs, folder: Path) -> ReportFiles:
-    """Write report.pdf and report.json into the folder, which is made if need be."""
+    """Write report.pdf and report.json into the folder, which is made if need be.
+
+    Where typst is not installed the PDF is left out, and one of an earlier time is removed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     content = compute_content(inputs)
-    files = ReportFiles(folder / "report.pdf", folder / "report.json")
+    pdf, numbers = folder / "report.pdf", folder / "report.json"
     text = json.dumps(record(content), indent=1, ensure_ascii=False, allow_nan=False)
-    pdf = _typeset(page_sources(content), "pdf")
-    _write_whole(files.json, (text + "\n").encode())
-    _write_whole(files.pdf, pdf[0])
-    return files
+    typeset = _typeset(page_sources(content), "pdf") if typst_installed() else None
+    _write_whole(numbers, (text + "\n").encode())
+    if typeset is None:
+        pdf.unlink(missing_ok=True)
+        return ReportFiles(None, numbers)
+    _write_whole(pdf, typeset[0])
+    return ReportFiles(pdf, numbers)
+
+
+def typst_installed() -> bool:
+    """True where the package that sets pages is there; the numbers need it not."""
+    return importlib.util.find_spec("typst") is not None
 
 
 def write_page_images(inputs: ReportInputs, folder: Path, *, ppi: float = 110) -> list[Path]:
@@ -124,6 +135,8 @@ def page_sources(content: Content) -> dict[str, str]:
 
 def _typeset(sources: dict[str, str], form: Form, ppi: float | None = None) -> list[bytes]:
     """The compiled document: one item for a PDF, one a page for PNG."""
+    import typst
+
     with tempfile.TemporaryDirectory(prefix="report-") as name:
         folder = Path(name)
         for file, text in sources.items():

@@ -65,8 +65,15 @@ class ReportInputs:
 class ReportFiles:
     """Where the report was written."""
 
-    pdf: Path
+    pdf: Path | None  # None where typst is not installed
     json: Path
+
+    @property
+    def shown(self) -> str:
+        """The file for people, or the numbers and what the pages need."""
+        if self.pdf is None:
+            return f"{self.json} (no PDF: that needs the package typst, pip install typst)"
+        return str(self.pdf)
 
 
 def floats(table: pd.DataFrame, column: str) -> NDArray[np.float64]:

@@ -91,7 +91,7 @@ class VisionFamily:
     width_ratio: float = 1.0  # encoder width / decoder width, rounded to whole heads
     layers: int = 1
     hidden_ratio: float = 2.0  # MLP hidden width / encoder width
-    patch: int = 4  # pixels along a patch's side
+    patch: int = 8  # pixels along a patch's side
     image_height: int = 8
     image_width: int = 32
 

@@ -93,7 +93,8 @@ def test_sweeps_and_planning_need_no_torch() -> None:
             strangers = {
                 module
                 for module in used
-                if not module.startswith(TORCH_FREE) and not any(f.startswith(f"{module}.") for f in TORCH_FREE)
+                if not module.startswith(TORCH_FREE)
+                and not any(f.startswith(f"{module}.") for f in TORCH_FREE)
             }
             assert not strangers, f"{name(path)} imports {sorted(strangers)}"
     for module in TORCH_FREE:

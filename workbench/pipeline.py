@@ -89,7 +89,11 @@ def train_target(prepared: Prepared, tell: Callable[[str], None]) -> None:
 
 
 def _train(
-    prepared: Prepared, runs: tuple[PlannedRun, ...], *, workers: int, ledger_head: str | None = None
+    prepared: Prepared,
+    runs: tuple[PlannedRun, ...],
+    *,
+    workers: int,
+    ledger_head: str | None = None,
 ) -> None:
     """Train the runs that have no result yet; Failure names those that could not be trained."""
     with SweepProgress(runs) as bars:
@@ -218,10 +222,11 @@ def verdict(files: ReportFiles) -> tuple[str, ...]:
     """What came of each prediction, a sentence each, out of report.json."""
     report = read_json(files.json)
     ratios = [report, *(report[key] for key in report if key.startswith("x") and key[1:].isdigit())]
-    return tuple(
+    lines = [
         f"{found['prediction']}: " + "; ".join(_outcome(found[key], key) for key in OUTCOMES)
         for found in ratios
-    ) + (str(report["seal_verdict"]),)
+    ]
+    return (*lines, str(report["seal_verdict"]))
 
 
 OUTCOMES = {"loss": "loss", "pass_rate": "pass rate"}

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from model.data.build import build_dataset, data_key
+from model.data.build import build_dataset, dataset_folder
 from model.data.manifest import MANIFEST, Manifest, read_manifest
 from model.data.spec import DataSpec
 from model.records import from_json, read_json
@@ -106,5 +106,5 @@ def _frozen(folder: Path, role: str) -> Execution | None:
 
 def find_manifest(spec: DataSpec, data: Path) -> Manifest | None:
     """The manifest of the data set in the folder of all data sets; None until it is built."""
-    folder = data / data_key(spec)
+    folder = dataset_folder(spec, data)
     return read_manifest(folder) if (folder / MANIFEST).is_file() else None

@@ -4,7 +4,7 @@ Backends, all the same function of their arguments:
 
 - "eager": softmax written out; the reference, and the fastest at short windows on CPUs.
   Training goes through `plain_attention.py`, which fuses the steps around it.
-- "sdpa": torch's own choice of kernel, on any device.
+- "sdpa": torch's own choice of kernel, on any device; cuDNN, which has its own name, apart.
 - "flash", "cudnn": torch's FlashAttention or cuDNN kernel, CUDA only, half precision.
 - "flash_attn": the flash-attn package, CUDA only, half precision.
 
@@ -16,6 +16,7 @@ Shape suffixes: B rows, T queries, S keys, H query heads, J key heads, K head di
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import math
@@ -31,6 +32,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 AttentionBackend = Literal["eager", "sdpa", "flash_attn", "cudnn", "flash"]
 
 _KERNELS = {"flash": SDPBackend.FLASH_ATTENTION, "cudnn": SDPBackend.CUDNN_ATTENTION}
+# cuDNN plans anew, for tens of milliseconds, where a shape is new: at each step of a generation.
+_UNPLANNED = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 
 @cache
@@ -47,7 +50,7 @@ def available_attention(
         return ("eager", "sdpa")
     if dtype not in (torch.bfloat16, torch.float16) or head_dim % 8 or head_dim > 256:
         return ("sdpa", "eager")
-    kernels: tuple[AttentionBackend, ...] = ("cudnn", "flash", "sdpa", "eager")
+    kernels: tuple[AttentionBackend, ...] = ("flash", "cudnn", "sdpa", "eager")
     return ("flash_attn", *kernels) if flash_attn_importable() else kernels
 
 
@@ -160,17 +163,25 @@ def attend(
     if visibility.causal and queries not in (1, keys):
         return _masked(q_BTHK, k_BSJK, v_BSJK, visibility)
     causal = visibility.causal and queries > 1
-    if backend == "sdpa":
-        return _sdpa(q_BTHK, k_BSJK, v_BSJK, causal)
-    with sdpa_kernel(_KERNELS[backend]):
-        return _sdpa(q_BTHK, k_BSJK, v_BSJK, causal)
-
-
-def _sdpa(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
-    grouped = q.shape[2] != k.shape[2]
-    q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
-    out = F.scaled_dot_product_attention(q, k, v, is_causal=causal, enable_gqa=grouped)
+    grouped = q_BTHK.shape[2] != k_BSJK.shape[2]
+    q, k, v = (x.transpose(1, 2) for x in (q_BTHK, k_BSJK, v_BSJK))
+    with _kernels(backend, q.device):
+        out = F.scaled_dot_product_attention(q, k, v, is_causal=causal, enable_gqa=grouped)
     return out.transpose(1, 2)
+
+
+def _kernels(
+    backend: AttentionBackend, device: torch.device
+) -> contextlib.AbstractContextManager[None]:
+    """The kernels that a backend may use; a choice exists on CUDA only."""
+    if device.type != "cuda":
+        return contextlib.nullcontext()
+    return sdpa_kernel(_KERNELS.get(backend, _UNPLANNED))
+
+
+def generating(backend: AttentionBackend) -> AttentionBackend:
+    """The backend for continuing a cached sequence, whose length is new at every step."""
+    return "flash" if backend == "cudnn" else backend
 
 
 def _masked(q: Tensor, k: Tensor, v: Tensor, visibility: Visibility) -> Tensor:
@@ -179,7 +190,9 @@ def _masked(q: Tensor, k: Tensor, v: Tensor, visibility: Visibility) -> Tensor:
     seen = visibility.visible(q.shape[1], k.shape[1], q.device)
     k, v = k.repeat_interleave(shared, 2), v.repeat_interleave(shared, 2)
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=seen[:, None]).transpose(1, 2)
+    with _kernels("sdpa", q.device):
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=seen[:, None])
+    return out.transpose(1, 2)
 
 
 def _eager(q: Tensor, k: Tensor, v: Tensor, visibility: Visibility) -> Tensor:

@@ -15,7 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.architecture.attention import AttentionBackend, Visibility, attend, check_backend
+from model.architecture.attention import (
+    AttentionBackend,
+    Visibility,
+    attend,
+    check_backend,
+    generating,
+)
 from model.architecture.cache import KVCache
 from model.architecture.experts import Experts, ExpertsBackend, check_experts_backend
 from model.architecture.layers import (
@@ -77,9 +83,11 @@ class Attention(nn.Module):
         q, k, v = qkv.tensor_split([self.heads, self.heads + self.kv_heads], 2)
         q = rotate(norm(q) * self.gain[:, None], rotary).to(v.dtype)
         k = rotate(norm(k), rotary).to(v.dtype)
+        backend = self.backend
         if cache is not None:
             k, v = cache.extend(layer, k, v)
-        return F.linear(attend(q, k, v, visibility, self.backend).flatten(-2), self.out)
+            backend = generating(backend)
+        return F.linear(attend(q, k, v, visibility, backend).flatten(-2), self.out)
 
 
 class Block(nn.Module):
@@ -248,6 +256,8 @@ class Decoder(nn.Module):
     def _place_images(self, x_BTD: Tensor, inputs_BT: Tensor, patches: Tensor) -> Tensor:
         if self.vision is None:
             raise ValueError("patches were given to a model without vision")
-        encoded = self.vision(patches).to(x_BTD.dtype)
-        at = torch.eq(inputs_BT, cast(int, self.image_token))[:, :, None]
-        return x_BTD.masked_scatter(at, encoded)
+        encoded = self.vision(patches).to(x_BTD.dtype).flatten(0, 1)
+        at = torch.eq(inputs_BT, cast(int, self.image_token)).flatten()
+        # their number is known: masked_scatter would stop a CUDA queue in its backward to count
+        where = at.nonzero_static(size=encoded.shape[0])[:, 0]
+        return x_BTD.flatten(0, 1).index_copy(0, where, encoded).view(x_BTD.shape)

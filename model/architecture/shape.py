@@ -44,7 +44,7 @@ class VisionShape:
     layers: int
     heads: int
     hidden: int  # of the SwiGLU layer
-    patch: int = 4  # side of a square patch, pixels
+    patch: int = 8  # side of a square patch, pixels
     image_height: int = 8
     image_width: int = 32
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from model.data.assemble import assemble
 from model.data.corpus import folder_hash, origin_version
 from model.data.manifest import MANIFEST, Manifest, read_manifest
+from model.data.packed import packed_key
 from model.data.spec import DataSpec
 from model.records import content_hash, sync_folder, to_json
 
@@ -38,15 +39,25 @@ def data_key(spec: DataSpec) -> str:
     )
 
 
+def dataset_folder(spec: DataSpec, folder: Path) -> Path:
+    """Where the dataset of `spec` lies, or would be built.
+
+    One that was brought packed comes first, and asks for none of the corpora; else ValueError
+    where an origin is missing.
+    """
+    packed = folder / packed_key(spec)
+    return packed if (packed / MANIFEST).is_file() else folder / data_key(spec)
+
+
 def build_dataset(spec: DataSpec, folder: Path, progress: Progress | None = None) -> Manifest:
-    """The manifest of the dataset in folder/data_key(spec), built there if it is not yet.
+    """The manifest of the dataset in dataset_folder(spec, folder), built there if it is not yet.
 
     Raises ValueError for a corpus that is missing, empty, unreadable or too small, or a built
     dataset that was damaged; OSError where the disk is full, leaving nothing behind.
     """
     report = progress or (lambda message, share: None)
-    key = data_key(spec)
-    target = folder / key
+    target = dataset_folder(spec, folder)
+    key = target.name
     if (target / MANIFEST).is_file():
         return read_manifest(target)
     folder.mkdir(parents=True, exist_ok=True)

@@ -34,7 +34,7 @@ class Batch:
     tokens: Integers  # (B, T + 1)
     loss_weight: Floats  # (B, T), of the targets tokens[:, 1:]
     source: Integers  # (B,), index into Dataset.names
-    patches: Floats | None  # (images in the batch, 16, 16), row by row
+    patches: Floats | None  # (images in the batch, patches, pixels), row by row
     image_ids: Integers | None  # (rows with images, T): 0 text, k the k-th image of that row
 
 
@@ -45,7 +45,7 @@ class HeldOut:
     tokens: Integers  # (n, T + 1)
     loss_weight: Floats  # (n, T)
     documents: Integers  # (n,) number of the document a window starts in, for clustered errors
-    patches: Floats | None  # (n * images_per_window, 16, 16)
+    patches: Floats | None  # (n * images_per_window, patches, pixels)
     image_ids: Integers | None  # (n, T)
 
 

@@ -20,7 +20,7 @@ class Rows:
 
     tokens: Integers  # (n, T + 1)
     loss_weight: Floats  # (n, T), of the targets tokens[:, 1:]
-    patches: Floats | None = None  # (n * images, 16, 16)
+    patches: Floats | None = None  # (n * images, patches, pixels)
     image_ids: Integers | None = None  # (n, T), of the inputs tokens[:, :-1]
 
 

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from model.architecture.shape import VisionShape
 from model.data.dataset import Dataset
 from model.evaluation.generate import generate
 from model.training.load import load_checkpoint_model
 
+Pixels = NDArray[np.float32]
 STRIPS = 64  # held-out strips to choose from
 
 
@@ -70,19 +72,19 @@ def sample(
     return Sampled(texts=tuple(dataset.decode(row) for row in new), step=step, answer=answer)
 
 
-def _strip(dataset: Dataset, number: int) -> tuple[np.ndarray, str]:
+def _strip(dataset: Dataset, number: int) -> tuple[Pixels, str]:
     if not 0 <= number < STRIPS:
         raise ValueError(f"strip must lie in 0..{STRIPS - 1}, got {number}")
     strips = dataset.strips_eval(STRIPS)
     return strips.patches[number], strips.answers[number]
 
 
-def read_image(path: Path, vision: VisionShape) -> np.ndarray:
+def read_image(path: Path, vision: VisionShape) -> Pixels:
     """The image as float32 rows of grey from 0 to 1; ValueError where it is not of the size."""
     size = (vision.image_height, vision.image_width)
     try:
         if path.suffix == ".npy":
-            pixels = np.load(path, allow_pickle=False).astype(np.float32)
+            pixels: Pixels = np.load(path, allow_pickle=False).astype(np.float32)
         else:
             from PIL import Image
 
@@ -99,7 +101,7 @@ def read_image(path: Path, vision: VisionShape) -> np.ndarray:
     return pixels
 
 
-def cut_patches(pixels: np.ndarray, vision: VisionShape) -> np.ndarray:
+def cut_patches(pixels: Pixels, vision: VisionShape) -> Pixels:
     """The image as (patches, pixels of one patch), row by row, as the encoder takes it."""
     p = vision.patch
     rows, columns = pixels.shape[0] // p, pixels.shape[1] // p

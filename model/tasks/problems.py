@@ -1,4 +1,8 @@
-"""Evaluation problems: held-out behaviours by depth and rarity, each with eight tests."""
+"""Evaluation problems by depth and rarity, each with eight tests.
+
+Depth 1 asks for operations that training teaches, as recall; they are the buckets that small models
+pass first. From depth 2 on the behaviours are held out: training never shows them.
+"""
 
 import random
 from collections.abc import Iterator
@@ -12,7 +16,7 @@ from model.tasks.drawing import Drawing
 from model.tasks.lexicon import RARITIES, Rarity
 from model.tasks.templates import Type
 
-DEPTHS = (2, 3, 4)
+DEPTHS = (1, 2, 3, 4)
 BUCKETS = tuple(f"d{depth}-{rarity}" for depth in DEPTHS for rarity in RARITIES)
 TESTS = 8
 PATIENCE = 20_000  # draws without a new problem after which a bucket counts as exhausted
@@ -36,7 +40,7 @@ class Problem:
 
 
 def problems(n: int, seed: int) -> tuple[Problem, ...]:
-    """`n` problems of distinct behaviours that training never shows, the same for equal arguments.
+    """`n` problems of distinct behaviours, the same for equal arguments.
 
     Buckets take turns (`BUCKETS`); one that has no more is left out from then on. Different seeds
     may share problems. Raises ValueError if n is below 1 or above what all buckets hold.
@@ -68,7 +72,8 @@ def _pool(depth: int, rarity: Rarity, seed: int) -> Iterator[Problem]:
     while idle < PATIENCE:
         idle += 1
         program = drawing.program(depth)
-        if program.rarity != rarity or not program.heldout or program.digest in seen:
+        unwanted = program.rarity != rarity or (depth > 1 and not program.heldout)
+        if unwanted or program.digest in seen:
             continue
         seen.add(program.digest)
         tests = _tests(program)
@@ -113,7 +118,7 @@ def _without_one(operations: Operations) -> Iterator[Operations]:
     for index in range(len(operations)):
         chain = operations[:index] + operations[index + 1 :]
         fits = all(a.gives == b.takes for a, b in pairwise(chain))
-        if fits and chain[0].takes == operations[0].takes:
+        if chain and fits and chain[0].takes == operations[0].takes:
             yield chain
 
 

@@ -6,6 +6,7 @@ another backend is clearly faster on the shape that matters.
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Literal, cast
 
@@ -35,9 +36,10 @@ def choose_execution(
     A named device or dtype is taken as it is; ValueError for "cuda" where there is none.
 
     bfloat16 where the hardware multiplies it natively. Attention: on a CPU, plain softmax unless
-    torch's kernel is clearly faster; on CUDA, flash-attn where installed, else the fastest kernel
-    measured. Experts go through grouped products, which won or tied everywhere they were measured.
-    Nothing is compiled: a compilation costs a minute and more a shape, which no small run repays.
+    torch's kernel is clearly faster; on CUDA, flash-attn where installed, else torch's flash kernel
+    unless another is clearly faster. Experts go through grouped products, which won or tied
+    everywhere they were measured. Nothing is compiled: a compilation costs a minute and more a
+    shape, which no small run repays.
     """
     found = best_device()
     if device == "cuda" and found != "cuda":
@@ -56,11 +58,9 @@ def choose_execution(
     if device == "cuda" and flash_attn_importable() and "flash_attn" in candidates:
         return _with(base, "flash_attn")
     chosen: AttentionBackend = "eager"
+    best = math.inf
     with thread_count(threads):
-        best = measure_step(shape, base)
         for backend in candidates:
-            if backend == "eager":
-                continue
             try:
                 seconds = measure_step(shape, _with(base, backend))
             except RuntimeError:  # a kernel that this shape or device does not have

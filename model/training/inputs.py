@@ -35,13 +35,13 @@ def to_inputs(
     device: str,
 ) -> Inputs:
     """Tensors of `tokens` (B, T+1) split into inputs and targets, and of what goes with them."""
-    rows = _move(np.asarray(tokens, dtype=np.int64), device)
+    rows = on_device(np.asarray(tokens, dtype=np.int64), device)
     return Inputs(
         rows[:, :-1],
         rows[:, 1:],
-        _move(np.asarray(loss_weight, dtype=np.float32), device),
-        None if patches is None else _move(np.asarray(patches, dtype=np.float32), device),
-        None if image_ids is None else _move(np.asarray(image_ids, dtype=np.int64), device),
+        on_device(np.asarray(loss_weight, dtype=np.float32), device),
+        None if patches is None else on_device(np.asarray(patches, dtype=np.float32), device),
+        None if image_ids is None else on_device(np.asarray(image_ids, dtype=np.int64), device),
     )
 
 
@@ -72,6 +72,7 @@ def training_batches(dataset: Dataset, spec: RunSpec, start: int) -> Iterator[tu
             yield ready
 
 
-def _move(array: NDArray[Any], device: str) -> Tensor:
+def on_device(array: NDArray[Any], device: str) -> Tensor:
+    """The array on a device; from pinned memory, since else every copy waits for the queue."""
     tensor = torch.from_numpy(np.ascontiguousarray(array))
     return tensor if device == "cpu" else tensor.pin_memory().to(device, non_blocking=True)

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-
-def token_losses(logits_BTV: Tensor, targets_BT: Tensor) -> Tensor:
-    """Cross-entropy of each position (B, T), nats, computed in float32."""
-    flat = F.cross_entropy(logits_BTV.flatten(0, 1).float(), targets_BT.flatten(), reduction="none")
-    return flat.view(targets_BT.shape)
+from model.architecture.loss import token_losses
 
 
 def row_losses(logits_BTV: Tensor, targets_BT: Tensor, weights_BT: Tensor) -> Tensor:

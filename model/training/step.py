@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from model.training.device import precision
-from model.training.inputs import Inputs
+from model.training.inputs import Inputs, on_device
 from model.training.loss import objective, row_losses
 from model.training.schedule import factor
 from model.training.state import TrainingState
@@ -36,8 +36,8 @@ def train_step(state: TrainingState, batch: Batch, inputs: Inputs) -> None:
     if router is not None:
         model.balance_step(router.load_LE)
     with torch.no_grad():
-        sources = torch.from_numpy(np.asarray(batch.source, dtype=np.int64))
-        parts = state.source_part[sources.to(state.source_part.device)]
+        sources = np.asarray(batch.source, dtype=np.int64)
+        parts = state.source_part[on_device(sources, spec.execution.device)]
         state.sums.loss.index_add_(0, parts, rows.detach())
         state.sums.weight.index_add_(0, parts, inputs.weights_BT.sum(dim=1))
         state.sums.scalars[0] += 1

@@ -63,7 +63,7 @@ class Source:
     """A source of a built data set, as far as a plan reads it."""
 
     windows_train: int = 100_000
-    images_per_window: float = 3.0
+    images_per_window: float = 7.0
 
 
 @dataclass

@@ -23,6 +23,7 @@ from sweeps.lock import SweepBusy, hold, is_held
 from sweeps.planned import Plan
 from sweeps.progress import SweepProgress, clock
 from sweeps.status import status
+from sweeps.worker_process import settings
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -31,7 +32,7 @@ WORKER = """
 import json, os, signal, sys, time
 from pathlib import Path
 here = Path(__file__).parent
-assert os.environ["OMP_NUM_THREADS"] == "1" and os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+assert os.environ["OMP_NUM_THREADS"] == os.environ["MKL_NUM_THREADS"] == "1"
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 print("a library prints this", flush=True)
 def tell(**message): print(json.dumps(message), flush=True)
@@ -171,6 +172,11 @@ def test_interrupted_workers_save_and_end_and_the_next_call_goes_on(
     wait_for(lambda: not alive(int(hanging.read_text())))
     stage.behave({})
     assert train(stage, resolved, folder) == {}
+
+
+def test_worker_settings_fix_the_threads_and_leave_the_wait_policy_alone() -> None:
+    # OMP_WAIT_POLICY=PASSIVE halves the speed of small products on idle cores.
+    assert settings(3) == ("OMP_NUM_THREADS=3", "MKL_NUM_THREADS=3")
 
 
 def test_killed_parent_leaves_the_lock_free(stage: Stage, folder: Path) -> None:

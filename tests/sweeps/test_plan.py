@@ -87,8 +87,8 @@ def test_shipped_plans_are_usable(name: str) -> None:
 def test_images_of_the_mixture_are_counted(sweep: Sweep) -> None:
     run = plan(sweep).runs[0]
     sequences = run.batch * run.steps
-    assert nominal_images(sweep) == {"digits": 3.0}
-    assert run.images == pytest.approx(0.4 * sequences * 3, abs=3)
+    assert nominal_images(sweep) == {"digits": 7.0}
+    assert run.images == pytest.approx(0.4 * sequences * 7, abs=7)
     assert run.flops > train_flops(run.shape, sequences=sequences, images=0)
 
 

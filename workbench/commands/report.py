@@ -52,7 +52,9 @@ def command(
         )
 
     def people(on: "Console") -> None:
-        on.print(f"{files.pdf}\n{files.json}")
+        on.print(files.shown)
+        if files.pdf is not None:
+            on.print(str(files.json))
 
     emit({"pdf": files.pdf, "json": files.json}, as_json=json, people=people)
 

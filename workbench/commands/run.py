@@ -21,7 +21,7 @@ def command(sweep: Sweep, runs: Runs = RUNS, json: Json = False) -> None:
     def people(out: "Console") -> None:
         for sentence in done.verdict:
             out.print(sentence)
-        out.print(f"report: {done.files.pdf}")
+        out.print(f"report: {done.files.shown}")
 
     payload = {"pdf": done.files.pdf, "json": done.files.json, "verdict": done.verdict}
     emit(payload, as_json=json, people=people)

@@ -35,7 +35,7 @@ SHAPES = {
     "one expert": replace(TINY, top_k=1),
     "shared": replace(TINY, shared_hidden=10),
     "wide heads": replace(TINY, heads=6, kv_heads=3, head_dim=4, layers=3, conv=False),
-    "vision": replace(TINY, vision=VISION),
+    "vision": replace(TINY, vision=replace(VISION, patch=4)),
     "dense vision": replace(TINY.dense_twin(), vision=VISION, width=24, context=20),
 }
 
@@ -80,9 +80,8 @@ def test_flops_equal_the_counter(name: str) -> None:
     patches, image_ids, images = None, None, 0
     if shape.vision is not None:
         images = 1
-        inputs[-1, 2:18] = 1
-        image_ids = torch.zeros(1, shape.context, dtype=torch.long)
-        image_ids[0, 2:18] = 1
+        inputs[-1, 2 : 2 + shape.vision.patches] = 1
+        image_ids = (inputs[-1:] == 1).long()
         patches = torch.rand(1, shape.vision.patches, shape.vision.patch_dim)
     with FlopCounterMode(display=False) as counter:
         output = model(inputs, patches, image_ids)

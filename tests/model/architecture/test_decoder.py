@@ -29,7 +29,7 @@ SHAPE = Shape(
     conv=True,
     vocab=40,
     context=32,
-    vision=VisionShape(width=12, layers=1, heads=2, hidden=16),
+    vision=VisionShape(width=12, layers=1, heads=2, hidden=16, patch=4),
 )
 
 

@@ -46,7 +46,7 @@ BAD_SHAPES: list[tuple[str, Any]] = [
     ("conv", 1),
     ("vocab", 1),
     ("context", 1),
-    ("context", 16),
+    ("context", 4),
 ]
 
 
@@ -121,8 +121,9 @@ def test_dense_twin_joins_what_a_token_visits() -> None:
 
 
 def test_derived_sizes() -> None:
-    assert VISION.patches == 16
-    assert VISION.patch_dim == 16
+    assert (VISION.patches, VISION.patch_dim) == (4, 64)
+    finer = replace(VISION, patch=4)
+    assert (finer.patches, finer.patch_dim) == (16, 16)
     assert SHAPE.padded_hidden == 24
     assert replace(SHAPE, expert_hidden=24).padded_hidden == 24
 

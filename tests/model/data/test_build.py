@@ -46,7 +46,7 @@ def test_manifest_counts_what_is_there(built: Path, spec: DataSpec) -> None:
         assert source.tokens_train == source.windows_train * spec.context
         assert source.windows_heldout == len(np.load(built / f"{name}.heldout.npy"))
         assert source.documents_train > source.documents_heldout > 0
-    assert manifest.sources["digits"].images_per_window == 2
+    assert manifest.sources["digits"].images_per_window == 5
     assert manifest.sources["sums"].overlap_of == "document"
     assert manifest.sources["sums"].overlap == 0
     assert manifest.sources["digits"].overlap == 0

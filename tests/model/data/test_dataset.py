@@ -71,11 +71,11 @@ def test_images_come_last_and_fit_their_rows(dataset: Dataset) -> None:
     vision = batch.source == dataset.names.index("digits")
     assert vision.sum() == 4 and vision[-4:].all()
     assert batch.patches is not None and batch.image_ids is not None
-    assert batch.patches.shape == (8, 16, 16)
+    assert batch.patches.shape == (20, 4, 64)
     places = batch.tokens[:, :-1] == dataset.manifest.image_token
     assert not places[:-4].any()
     assert np.array_equal(places[-4:], batch.image_ids > 0)
-    assert batch.image_ids.max() == 2
+    assert batch.image_ids.max() == 5
     answers = batch.tokens[-4:, 1:][batch.loss_weight[-4:] > 0]
     assert set(answers) <= {*dataset.tokenizer.digit_tokens, dataset.manifest.end_token}
 
@@ -113,7 +113,7 @@ def test_heldout(dataset: Dataset) -> None:
         assert held.documents.shape == (24,)
         assert (held.patches is None) == (source.kind != "vision")
     held = dataset.heldout("digits")
-    assert held.patches is not None and held.patches.shape == (48, 16, 16)
+    assert held.patches is not None and held.patches.shape == (120, 4, 64)
     assert len(set(dataset.heldout("prose").documents.tolist())) > 1
 
 

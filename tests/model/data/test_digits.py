@@ -23,11 +23,7 @@ def test_render_equals_cutting_the_canvas() -> None:
     strip = np.array([[3, 500, BLANK, BLANK]], dtype=np.int16)
     canvas = np.zeros((8, 32), dtype=np.float32)
     canvas[:, :8], canvas[:, 8:16] = images[3] / 16, images[500] / 16
-    patches = [
-        canvas[row : row + 4, column : column + 4].ravel()
-        for row in (0, 4)
-        for column in range(0, 32, 4)
-    ]
+    patches = [canvas[:, column : column + 8].ravel() for column in range(0, 32, 8)]
     drawn = render(strip, patch_table(images))
     assert drawn.dtype == np.float32
     np.testing.assert_array_equal(drawn[0], np.array(patches))
@@ -40,14 +36,14 @@ def test_window_by_hand() -> None:
         digit_tokens=range(10, 20),
         image_token=1,
         end_token=0,
-        context=41,
+        context=17,
     )
     strips = np.array([[[0, 1, BLANK, BLANK], [1, BLANK, BLANK, BLANK]]], dtype=np.int16)
     tokens, weights, ids = writer.windows(strips)
-    assert tokens[0].tolist() == [1] * 16 + [17, 14, 0] + [1] * 16 + [14, 0] + [0] * 5
+    assert tokens[0].tolist() == [1] * 4 + [17, 14, 0] + [1] * 4 + [14, 0] + [0] * 5
     scored = np.flatnonzero(weights[0]) + 1  # places of the scored targets
-    assert scored.tolist() == [16, 17, 18, 35, 36]
-    assert ids[0].tolist() == [1] * 16 + [0] * 3 + [2] * 16 + [0] * 6
+    assert scored.tolist() == [4, 5, 6, 11, 12]
+    assert ids[0].tolist() == [1] * 4 + [0] * 3 + [2] * 4 + [0] * 6
 
 
 def test_split_by_source_digit() -> None:
@@ -77,7 +73,7 @@ def test_strips_eval_has_answers_of_each_length() -> None:
     _, heldout = split_digits(images, 0)
     strips = strips_eval(9, images=images, labels=labels, pool=heldout, seed=1)
     assert [len(answer) for answer in strips.answers] == [1, 2, 3, 4, 1, 2, 3, 4, 1]
-    assert strips.patches.shape == (9, 16, 16)
+    assert strips.patches.shape == (9, 4, 64)
     again = strips_eval(9, images=images, labels=labels, pool=heldout, seed=1)
     assert again.answers == strips.answers
     assert (
@@ -86,6 +82,6 @@ def test_strips_eval_has_answers_of_each_length() -> None:
 
 
 def test_context_must_hold_a_strip() -> None:
-    assert [strips_per_window(context) for context in (20, 40, 64, 128)] == [1, 1, 3, 6]
-    with pytest.raises(ValueError, match="context = 19 must be >= 20"):
-        strips_per_window(19)
+    assert [strips_per_window(context) for context in (8, 16, 17, 64, 128)] == [1, 1, 2, 7, 14]
+    with pytest.raises(ValueError, match="context = 7 must be >= 8"):
+        strips_per_window(7)

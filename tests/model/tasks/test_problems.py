@@ -4,12 +4,13 @@ from typing import Any
 import pytest
 
 from model.tasks.documents import program_documents
+from model.tasks.lexicon import lexicon
 from model.tasks.problems import BUCKETS, TESTS, Problem, problems
 
 
 @pytest.fixture(scope="module")
 def some() -> tuple[Problem, ...]:
-    return problems(180, 1)
+    return problems(240, 1)
 
 
 def run(source: str, given: Any) -> Any:
@@ -34,19 +35,35 @@ def test_buckets_are_balanced_and_equal_arguments_give_equal_problems(
 
 
 def test_an_exhausted_bucket_leaves_its_turns_to_the_others() -> None:
-    counts = Counter(problem.bucket for problem in problems(400, 0))
-    assert counts["d2-head"] < min(count for name, count in counts.items() if name != "d2-head")
-    assert counts.total() == 400
+    counts = Counter(problem.bucket for problem in problems(480, 0))
+    assert counts.total() == 480
+    few = [counts.pop(name) for name in ("d1-head", "d2-head")]
+    assert few[0] == sum(operation.rarity == "head" for operation in lexicon())
+    assert max(few) < min(counts.values()) == max(counts.values()) - 1
 
 
-def test_no_behaviour_is_shared_with_training(some: tuple[Problem, ...]) -> None:
-    trained = {name for name, _ in program_documents(0, 600_000)}
+def test_chains_are_held_out_and_single_operations_are_taught(some: tuple[Problem, ...]) -> None:
+    trained = {name for name, _ in program_documents(0, 1_000_000)}
+    recall = {problem.id for problem in some if problem.bucket.startswith("d1-")}
     assert len({problem.id for problem in some}) == len(some)
-    assert not {problem.id for problem in some} & trained
+    assert not ({problem.id for problem in some} - recall) & trained
+    assert len(recall) == 60 and recall <= trained
+
+
+def test_depth_is_the_number_of_verbs_and_of_lines(some: tuple[Problem, ...]) -> None:
+    for problem in some:
+        depth = int(problem.bucket[1])
+        assert len(problem.prompt.split('"""')[1].split()) == depth
+        assert problem.gold.count("\n") == depth
+    assert {problem.bucket for problem in some} == {
+        f"d{depth}-{rarity}" for depth in (1, 2, 3, 4) for rarity in ("head", "mid", "tail")
+    }
 
 
 def test_prompts_end_at_the_quotation_marks(some: tuple[Problem, ...]) -> None:
-    assert all(p.prompt.endswith('"""') and p.gold.startswith("\n x=") for p in some)
+    for problem in some:
+        first = "\n return " if problem.bucket.startswith("d1-") else "\n x="
+        assert problem.prompt.endswith('"""') and problem.gold.startswith(first)
 
 
 def test_a_body_without_one_line_fails(some: tuple[Problem, ...]) -> None:

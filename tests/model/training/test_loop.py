@@ -172,10 +172,10 @@ def test_a_run_learns_and_its_records_agree(
         0.8 * result.losses["text"].mean + 0.2 * result.losses["vision"].mean
     )
     assert result.losses["text"].mean < training[0]["loss_text"] - 0.5
-    assert result.images == 72  # 30 % of 240 sequences hold one image each
-    assert result.flops == train_flops(spec.shape, sequences=240, images=72) == held[-1]["flops"]
+    assert result.images == 216  # 30 % of 240 sequences hold three images each
+    assert result.flops == train_flops(spec.shape, sequences=240, images=216) == held[-1]["flops"]
     assert result.mfu == pytest.approx(result.flops / result.seconds.train / 1e12)
-    assert result.epochs["strips"] == pytest.approx(72 / 2000)
+    assert result.epochs["strips"] == pytest.approx(72 / (2000 // 3))
     assert result.ngrams["text"].trigram > 0 and "vision" not in result.ngrams
     assert set(result.bits_per_byte) == {"text"} and result.annealed
     assert told[-1].stage == "evaluate" and told[0].steps == 60

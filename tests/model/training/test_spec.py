@@ -53,6 +53,7 @@ ALTERNATIVES: dict[str, list[Any]] = {
     "balance": ["bias"],
     "device": ["cuda"],
     "dtype": ["bfloat16"],
+    "patch": [4],
     "attention": ["sdpa"],
     "experts": ["loop", 4],
 }
