@@ -18,6 +18,9 @@ SEED_SD_PRIOR = 0.003  # sd of log loss between seeds: two-seed pairs of the tin
 SEED_SD_PRIOR_RUNS = 3  # 2e11-5e11 FLOPs gave .002 for the mean loss, up to .01 for one part
 
 
+FEW_CLUSTERS = 20  # below this a resample too often repeats one rung to be a ladder
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeedNoise:
     """Sd of log loss between runs that differ by seed alone, and how it was learnt."""
@@ -78,11 +81,22 @@ def intervals(
     draws: int,
     rng: np.random.Generator,
 ) -> pd.DataFrame:
-    """A row per constant: sd, lo90, hi90, lo95, hi95 over cluster-resampled refits."""
-    if int(obs.cluster.max()) < 2:
+    """A row per constant: sd, lo90, hi90, lo95, hi95 over refits.
+
+    Clusters are resampled where there are many; below FEW_CLUSTERS they are weighted and seed
+    noise is added, as the forecaster does.
+    """
+    cluster = np.unique(obs.cluster, return_inverse=True)[1].astype(np.int64)
+    many = int(cluster.max()) + 1
+    if many < 3:
         raise FitError("too_few_runs", "a bootstrap needs at least three clusters of runs")
-    weight = resampled_weights(obs.cluster, draws, rng) * obs.weight
-    curves = estimator.fit_draws(obs, np.tile(obs.y, (draws, 1)), weight)
+    if many < FEW_CLUSTERS:
+        y = seed_jitter(obs, seed_noise(obs), draws, rng)
+        weight = smooth_weights(cluster, draws, rng) * obs.weight
+    else:
+        y = np.tile(obs.y, (draws, 1))
+        weight = resampled_weights(cluster, draws, rng) * obs.weight
+    curves = estimator.fit_draws(obs, y, weight)
     table = pd.DataFrame([curves.law(i).constants() for i in range(draws)])
     levels = {"lo90": 0.05, "hi90": 0.95, "lo95": 0.025, "hi95": 0.975}
     columns = {name: table.quantile(level) for name, level in levels.items()}

@@ -11,6 +11,19 @@ from fits.observations import FitError
 
 Row = dict[str, float]
 
+# Cautions that tell what was done and speak neither for nor against the result.
+NEUTRAL = (
+    "the curve flattens with compute",
+    "the mean of the buckets' forecasts",
+    "n and tokens do not vary apart",
+    "exact duplicate row(s) were counted once",
+)
+
+
+def is_neutral(caution: str) -> bool:
+    """Whether a caution is only a remark."""
+    return any(words in caution for words in NEUTRAL)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:

@@ -39,7 +39,7 @@ from fits.observations import (
     without_duplicates,
 )
 from fits.quantiles import quantile_table
-from fits.screens import screen
+from fits.screens import Epochs, screen
 from fits.shape import BEND_Z, bend, frontier, require_ladder, require_one_regime, shows_floor
 
 DRAWS = 2000  # draws of the predictive distribution
@@ -83,7 +83,7 @@ def forecast_column(
     loss: str,
     seed: int = 0,
     grid: Vector | None = None,
-    max_epochs: float = 1.0,
+    max_epochs: Epochs = 1.0,
     draws: int = DRAWS,
 ) -> Forecast:
     """The same for any loss column, with the compute grid of the curve given or chosen."""
@@ -101,30 +101,37 @@ def forecast_column(
     except FitError as error:
         raise FitError(error.name, str(error), left_out) from error
     cautions += notes
-    noise = seed_noise(ladder)
+    seen = ladder if plane is None or ladder.flops.size else frontier(plane)
+    noise = seed_noise(seen)
     if grid is None:
-        grid = np.geomspace(ladder.flops.min(), max(flops.max(), ladder.flops.max()), CURVE_POINTS)
+        grid = np.geomspace(seen.flops.min(), max(flops.max(), seen.flops.max()), CURVE_POINTS)
     weights = law_weights(members, flops, n, tokens)
     rng = np.random.default_rng([seed, 7])
     at_targets, on_curve = predictive(members, weights, (flops, n, tokens), grid, noise, rng, draws)
     table = quantile_table(at_targets, flops)
     curve = quantile_table(on_curve, grid).drop(columns=["lo95", "hi95"])
     naive = {
-        "last_rung": last_rung(ladder),
-        "last_two_rungs": last_two_rungs(ladder, float(flops[0])),
+        "last_rung": last_rung(seen),
+        "last_two_rungs": last_two_rungs(seen, float(flops[0])),
     }
-    used = sorted({*ladder.run_id, *(plane.run_id if plane is not None else ())})
+    every = plane.run_id if plane is not None and "chinchilla" in weights else ()
+    used = sorted({*ladder.run_id, *every})
+    left_out = left_out[~left_out["run_id"].isin(used)]
     return Forecast(
         table=table, weights=weights, constants=law_constants(members), cautions=tuple(cautions),
         curve=curve, naive=naive, runs_used=tuple(used), left_out=left_out, backtest=backtest,
-        largest_flops=float(ladder.flops.max()), draws=at_targets, curve_draws=on_curve,
+        largest_flops=float(seen.flops.max()), draws=at_targets, curve_draws=on_curve,
     )  # fmt: skip
 
 
 def usable_runs(
-    runs: pd.DataFrame, loss: str, ratio: float | None, max_epochs: float
+    runs: pd.DataFrame, loss: str, ratio: float | None, max_epochs: Epochs
 ) -> tuple[Observations, Observations | None, pd.DataFrame, list[str]]:
-    """Ladder for laws in compute, all sizes for Chinchilla, what is left out, cautions."""
+    """Ladder for laws in compute, all sizes for Chinchilla, what is left out, cautions.
+
+    The ladder is empty where only runs off the target's tokens per parameter remain; then laws
+    in compute have nothing to see and Chinchilla alone is fitted.
+    """
     if not len(runs):
         raise FitError("too_few_runs", "no run was given; at least 3 are needed")
     if loss not in runs.columns:
@@ -141,17 +148,18 @@ def usable_runs(
     cautions = list(screened.cautions)
     if repeats:
         cautions.append(f"{repeats} exact duplicate row(s) were counted once")
-    if screened.kept.empty:
+    every = observe(screened.grid, loss=loss)
+    plane = every if every.flops.size >= PLANE_RUNS and has_plane(every) else None
+    if screened.kept.empty and (plane is None or ratio is None):
         reasons = screened.left_out["reason"].value_counts()
         raise FitError(
             "regime_change" if screened.regime else "all_screened",
             f"no run passes the screens; most often: {reasons.index[0]}",
             screened.left_out,
         )
-    ladder = frontier(observe(screened.kept, loss=loss))
-    every = observe(screened.grid, loss=loss)
-    plane = every if every.flops.size >= PLANE_RUNS and has_plane(every) else None
-    if screened.regime and int(ladder.budget.max()) + 1 < 3:
+    ladder = observe(screened.kept, loss=loss)
+    ladder = frontier(ladder) if ladder.flops.size else ladder
+    if screened.regime and np.unique(ladder.budget).size < 3:
         raise FitError(
             "regime_change", f"{screened.regime}; fewer than 3 budgets remain", screened.left_out
         )
@@ -165,7 +173,7 @@ def fit_members(
 ) -> tuple[list[Member], list[str], pd.DataFrame]:
     """Every law the runs can identify, refitted and backtested; raises the named refusals."""
     require_ladder(ladder if plane is None or not sized else plane, target)
-    noise = seed_noise(ladder)
+    noise = seed_noise(ladder if plane is None or ladder.flops.size else plane)
     sets: list[tuple[Refits, Observations, int]] = []
     cautions = []
     delta = float(np.clip(1.5 * noise.sd, 1e-3, 0.1))  # seed noise is Gaussian, not an outlier

@@ -16,6 +16,7 @@ from fits.estimate import Estimate, band_rows, named_rows, plain, refusal
 from fits.forecast import Forecast, forecast_column
 from fits.observations import FitError, Vector
 from fits.quantiles import comonotone, quantile_table
+from fits.screens import Epochs
 
 REFUSED_SHARE = 0.25
 CONVENTION_DRAWS = 400
@@ -60,7 +61,7 @@ def predict_loss(
     *,
     grid: Vector,
     seed: int,
-    max_epochs: float,
+    max_epochs: Epochs,
     draws: int,
 ) -> tuple[Estimate, dict[str, Estimate]]:
     """Headline and parts; refusals are recorded, never raised."""
@@ -169,7 +170,7 @@ def conventions(
     loss_weights: dict[str, float],
     *,
     seed: int,
-    max_epochs: float,
+    max_epochs: Epochs,
 ) -> dict[str, float]:
     """Median headline under each other counting of compute that runs and target both allow."""
     of_runs, of_target = recounted(runs), recounted(target)

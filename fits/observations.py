@@ -110,10 +110,14 @@ def numbers(table: pd.DataFrame, column: str, *, positive: bool = True) -> Vecto
 
 
 def run_names(table: pd.DataFrame) -> tuple[str, ...]:
-    """A name for each row: its run_id, or `row 3` where there is none."""
+    """A name for each row: its run_id, or `row 3` where there is none.
+
+    The number is the index label, so that a row keeps its name when others are taken out.
+    """
     if "run_id" in table.columns:
         return tuple(str(v) for v in table["run_id"].tolist())
-    return tuple(f"row {i}" for i in range(len(table)))
+    labels = table.index if table.index.is_unique else range(len(table))
+    return tuple(f"row {i}" for i in labels)
 
 
 def without_duplicates(table: pd.DataFrame, columns: Sequence[str]) -> tuple[pd.DataFrame, int]:

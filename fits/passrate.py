@@ -33,7 +33,7 @@ from fits.counts import (
 from fits.forecast import CURVE_POINTS, DRAWS
 from fits.observations import FitError, Matrix, Vector
 from fits.quantiles import quantile_table
-from fits.shape import MIN_BUDGETS, MIN_SPAN, REACH
+from fits.shape import MIN_BUDGETS, MIN_SPAN, REACH, times
 
 PRIOR_SCALE = 0.35
 REFITS = 200
@@ -63,12 +63,12 @@ def require_counts(counts: Counts, target: float) -> None:
     if rungs < MIN_BUDGETS:
         raise FitError("too_few_rungs", f"{rungs} budgets with samples; at least 3 are needed")
     if np.ptp(x) < MIN_SPAN:
-        raise FitError("too_little_span", f"samples span only {10 ** np.ptp(x):.2g}x in compute")
+        raise FitError("too_little_span", f"samples span only {times(float(np.ptp(x)))} in compute")
     ahead = float(np.log10(target) - x.max())
     if ahead > REACH * float(np.ptp(x)):
         raise FitError(
             "extrapolation_too_far",
-            f"the target is {10**ahead:.3g}x beyond rungs spanning {10 ** np.ptp(x):.3g}x",
+            f"the target is {times(ahead)} beyond rungs spanning {times(float(np.ptp(x)))}",
         )
     member = counts.budget[:, None] == np.arange(rungs)
     passed = counts.passed.sum(axis=1) @ member
@@ -246,7 +246,9 @@ def _predictive(
         line = curve.eta(grid)[which] + np.outer(shock, far)
         on.append(np.where(far > 0, np.minimum(line, cap), line))
     p = np.exp(-np.exp(np.clip(np.concatenate(at), ETA_LOW, ETA_HIGH)))
-    measured = rng.beta(p * samples + 1e-6, (1 - p) * samples + 1e-6)  # the target is sampled too
+    # The target is sampled too. A count, unlike a Beta, can be 0: the interval may reach 0.
+    size = max(round(samples), 1)
+    measured = rng.binomial(size, p) / size
     return measured, np.exp(-np.exp(np.clip(np.concatenate(on), ETA_LOW, ETA_HIGH)))
 
 

@@ -17,13 +17,16 @@ from fits.counts import SAMPLE_COLUMNS, headline, registered
 from fits.estimate import Estimate, band_rows, estimate_from_json, inside, plain, refusal
 from fits.forecast import CURVE_POINTS, DRAWS
 from fits.headline import conventions, predict_loss
-from fits.observations import FitError, Vector
+from fits.observations import FitError, Vector, run_names
 from fits.passrate import PassForecast, forecast_passes
 from fits.quantiles import comonotone, quantile_table
-from fits.screens import screen
+from fits.screens import Epochs, screen
 
 __all__ = ["Estimate", "Prediction", "predict_target"]
 SCHEMA = 1
+LADDER_ROLES = ("ladder", "grid", "")  # a table that names no role is all ladder
+COUNT_SLACK = 0.02  # run and target each meet their budgets within 1 %
+JUST_ABOVE = 0.05  # runs above the limit by no more are listed as left out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,12 +78,14 @@ def predict_target(
     ratio: float,
     loss_weights: dict[str, float],
     seed: int = 0,
-    max_epochs: float = 1.0,
+    max_epochs: Epochs = 1.0,
 ) -> Prediction:
     """Predict losses and pass rates of `target` from finished ladder runs up to flops / ratio.
 
-    `target` needs `flops`; `n_active` and `tokens` let the Chinchilla law take part. Columns are
-    those of `fits.observations`, `fits.screens` and `fits.counts`; `samples` may be None.
+    `target` needs `flops`; `n_active` and `tokens` let the Chinchilla law take part; `budget` is
+    held against the runs' where both have one. Columns are those of `fits.observations`,
+    `fits.screens` and `fits.counts`; `samples` may be None. `max_epochs` is one limit or one by
+    source.
     """
     goal = target.get("flops")
     if not isinstance(goal, int | float | np.number) or not 0 < float(goal) < np.inf:
@@ -90,13 +95,17 @@ def predict_target(
     if "flops" not in runs.columns:
         raise ValueError("column 'flops' is missing from the run table")
     flops = float(goal)
-    ladder = allowed_runs(runs, flops / ratio)
-    graded = _graded(ladder, samples, max_epochs)
+    ladder, beyond = allowed_runs(runs, target, ratio)
+    graded = _graded(ladder, samples, target, max_epochs)
     at = pd.DataFrame([dict(target)]).dropna(axis=1, how="all").assign(flops=flops)
     grid = _grid(ladder, flops)
     loss, parts = predict_loss(
         ladder, at, loss_weights, grid=grid, seed=seed, max_epochs=max_epochs, draws=DRAWS
     )
+    if ladder.empty:
+        nothing = refusal(_none_small_enough(runs, flops / ratio))
+        loss, parts = nothing, dict.fromkeys(parts, nothing)
+    loss = replace(loss, left_out=(*loss.left_out, *beyond))
     if loss.median is not None:
         ways = conventions(ladder, at, loss_weights, seed=seed, max_epochs=max_epochs)
         loss = replace(loss, conventions={**ways, "flops": loss.median})
@@ -111,15 +120,46 @@ def predict_target(
     )  # fmt: skip
 
 
-def allowed_runs(runs: pd.DataFrame, most_flops: float) -> pd.DataFrame:
-    """Ladder rows at most that large; diverged ones stay, to be listed as left out."""
+def allowed_runs(
+    runs: pd.DataFrame, target: Mapping[str, Any], ratio: float
+) -> tuple[pd.DataFrame, tuple[dict[str, str], ...]]:
+    """Runs of the ladder and its grid up to target / ratio, and the ones just above that.
+
+    Counted compute meets its budget only within a percent, so budgets are compared where run and
+    target have one, and counted compute within `COUNT_SLACK` otherwise. Diverged runs stay, to be
+    listed as left out.
+    """
     rows = runs[runs["flops"].notna()]
-    rows = rows[pd.to_numeric(rows["flops"]) <= most_flops * (1 + 1e-9)]
     if "role" in rows.columns:
-        rows = rows[rows["role"] == "ladder"]
+        rows = rows[rows["role"].isin(LADDER_ROLES) | rows["role"].isna()]
     if "status" in rows.columns:
         rows = rows[rows["status"].isin(["finished", "diverged"])]
-    return rows
+    limit = float(target["flops"]) / ratio
+    share, slack = pd.to_numeric(rows["flops"]) / limit, pd.Series(1 + COUNT_SLACK, rows.index)
+    budget = target.get("budget")
+    if budget is not None and float(budget) > 0 and "budget" in rows.columns:
+        planned = pd.to_numeric(rows["budget"], errors="coerce") * ratio / float(budget)
+        share = planned.where(planned.notna(), share)
+        slack = slack.where(planned.isna(), 1 + 1e-6)
+    just = (share > slack) & (share <= 1 + JUST_ABOVE)
+    beyond = tuple(
+        {
+            "run_id": name,
+            "reason": f"{100 * (excess - 1):.1f} % above the limit of {limit:.3g} FLOPs",
+        }
+        for name, excess, out in zip(run_names(rows), share, just, strict=True)
+        if out
+    )
+    return rows[share <= slack], beyond
+
+
+def _none_small_enough(runs: pd.DataFrame, limit: float) -> FitError:
+    """The refusal of a table that has no run to start from."""
+    return FitError(
+        "too_few_runs",
+        f"of {len(runs)} runs none at or below {limit:.3g} FLOPs with role ladder; at least 3 are "
+        "needed",
+    )
 
 
 def _grid(ladder: pd.DataFrame, flops: float) -> Vector:
@@ -127,14 +167,21 @@ def _grid(ladder: pd.DataFrame, flops: float) -> Vector:
     return np.geomspace(least, flops, CURVE_POINTS)
 
 
-def _graded(ladder: pd.DataFrame, samples: pd.DataFrame | None, max_epochs: float) -> pd.DataFrame:
-    """Samples of the runs that pass the screens, the blind baseline left out."""
+def _graded(
+    ladder: pd.DataFrame, samples: pd.DataFrame | None, target: Mapping[str, Any], max_epochs: Epochs
+) -> pd.DataFrame:
+    """Samples of the nominal rungs that pass the losses' screens, the blind baseline left out."""
     if samples is None or samples.empty or ladder.empty:
         return pd.DataFrame(columns=list(SAMPLE_COLUMNS))
     rows = registered(samples)
+    if "role" in rows.columns:
+        rows = rows[rows["role"].isin(["ladder", ""]) | rows["role"].isna()]
     if "run_id" not in ladder.columns:
         return rows[pd.to_numeric(rows["flops"]) <= float(ladder["flops"].max()) * (1 + 1e-9)]
-    kept = screen(ladder, max_epochs=max_epochs).kept["run_id"].astype(str)
+    n, tokens = target.get("n_active"), target.get("tokens")
+    nominal = float(tokens) / float(n) if n and tokens else None
+    screened = screen(ladder, tokens_per_param=nominal, max_epochs=max_epochs)
+    kept = screened.kept["run_id"].astype(str)
     return rows[rows["run_id"].astype(str).isin(set(kept))]
 
 

@@ -11,12 +11,13 @@ columns are absent or empty: an outside table with only `flops` and `loss` loses
 | steps | `steps` | below 1,000 steps |
 | annealed | `annealed` | a schedule cut short |
 | depth | `layers` | fewer than 2 layers |
-| epochs | `epochs_<source>` | above `max_epochs` of any source |
+| epochs | `epochs_<source>` | above `max_epochs`, of any source or of that one |
 | bigram | `bigram_<part>` | loss not below the bigram model of the same tokens |
-| tokens per parameter | `n_active`, `tokens` | off the nominal ratio by more than 2x |
+| tokens per parameter | `n_active`, `tokens`, `role` | role grid, or off the nominal by more than 2x |
 | regime | `bigram_<part>`, `trigram_<part>` | near the bigram while larger runs pass the trigram |
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,7 +32,10 @@ TOKEN_RATIO_FACTOR = 2.0
 UNEMBEDDING_SHARE = 0.5
 NEAR_BIGRAM = 0.25  # of the way from the bigram to the trigram loss
 
+EPOCH_SLACK = 1.001  # whole batches overshoot a limit by a little
+
 Mask = npt.NDArray[np.bool_]
+Epochs = float | Mapping[str, float]  # one limit, or one by source (1 for a source not named)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +43,7 @@ class Screened:
     """What is left to fit; `regime` is set if a change of regime took runs out."""
 
     kept: pd.DataFrame
-    grid: pd.DataFrame  # kept and the runs whose only fault is tokens per parameter
+    grid: pd.DataFrame  # kept, and the runs whose only fault is tokens per parameter
     left_out: pd.DataFrame  # columns run_id, reason
     cautions: tuple[str, ...]
     regime: str | None
@@ -54,7 +58,7 @@ def _column(table: pd.DataFrame, name: str) -> npt.NDArray[np.float64]:
     return np.asarray(values, dtype=np.float64)
 
 
-def _basic(table: pd.DataFrame, loss: str, max_epochs: float) -> list[tuple[Mask, str]]:
+def _basic(table: pd.DataFrame, loss: str, max_epochs: Epochs) -> list[tuple[Mask, str]]:
     value = _column(table, loss)
     faults: list[tuple[Mask, str]] = []
     if "status" in table.columns:
@@ -69,12 +73,21 @@ def _basic(table: pd.DataFrame, loss: str, max_epochs: float) -> list[tuple[Mask
     faults.append((_column(table, "annealed") == 0, "not fully annealed"))
     faults.append((_column(table, "layers") < MIN_LAYERS, f"fewer than {MIN_LAYERS} layers"))
     for name in [c for c in table.columns if str(c).startswith("epochs_")]:
-        over = _column(table, name) > max_epochs * 1.001
-        faults.append((over, f"more than {max_epochs:g} epoch(s) of {name[len('epochs_') :]}"))
+        source = str(name).removeprefix("epochs_")
+        most = max_epochs.get(source, 1.0) if isinstance(max_epochs, Mapping) else max_epochs
+        over = _column(table, name) > most * EPOCH_SLACK
+        faults.append((over, f"more than {most:g} epoch(s) of {source}"))
     part = loss.removeprefix("loss_")
     bigram = _column(table, f"bigram_{part}")
     faults.append((value >= bigram, f"{loss} not below the bigram model on the same tokens"))
     return faults
+
+
+def _off_ladder(table: pd.DataFrame) -> Mask:
+    """Runs that were planned off the nominal tokens per parameter."""
+    if "role" not in table.columns:
+        return np.zeros(len(table), dtype=bool)
+    return np.array([role == "grid" for role in table["role"]], dtype=bool)
 
 
 def _token_ratio(table: pd.DataFrame, nominal: float | None, clean: Mask) -> tuple[Mask, str]:
@@ -104,7 +117,7 @@ def screen(
     *,
     loss: str = "loss",
     tokens_per_param: float | None = None,
-    max_epochs: float = 1.0,
+    max_epochs: Epochs = 1.0,
 ) -> Screened:
     """Sort runs into kept and left out; the nominal ratio is the median unless given."""
     names = np.array(run_names(table), dtype=object)
@@ -120,9 +133,11 @@ def screen(
     if changed.any():
         regime = f"{int(changed.sum())} run(s) near the bigram model, larger ones past the trigram"
     grid = np.array([not r for r in reasons], dtype=bool)
-    off, reason = _token_ratio(table, tokens_per_param, grid)
-    for i in np.flatnonzero(off):
-        reasons[i].append(reason)
+    planned_off = _off_ladder(table)
+    off, reason = _token_ratio(table, tokens_per_param, grid & ~planned_off)
+    for i in np.flatnonzero(off | planned_off):
+        planned = "role is grid: off the nominal tokens per parameter"
+        reasons[i].append(planned if planned_off[i] else reason)
     kept = np.array([not r for r in reasons], dtype=bool)
     rows = [{"run_id": n, "reason": "; ".join(r)} for n, r in zip(names, reasons, strict=True) if r]
     cautions = []

@@ -24,6 +24,12 @@ class Bend:
     caution: str | None
 
 
+def times(decades: float) -> str:
+    """A factor of so many decades, three digits and no exponent: 2.82x, 2,310x."""
+    factor = float(f"{10**decades:.3g}")
+    return f"{factor:,.0f}x" if factor >= 100 else f"{factor:g}x"
+
+
 def require_ladder(obs: Observations, target_flops: float) -> None:
     """Raise FitError unless budgets and span can carry a law to the target."""
     if obs.flops.size < 3:
@@ -38,14 +44,14 @@ def require_ladder(obs: Observations, target_flops: float) -> None:
     if span < MIN_SPAN:
         raise FitError(
             "too_little_span",
-            f"the runs span {10**span:.2g}x in compute; at least {10**MIN_SPAN:.1f}x is needed",
+            f"the runs span {times(span)} in compute; at least {times(MIN_SPAN)} is needed",
         )
     ahead = float(np.log10(target_flops) - x[-1])
     if ahead > REACH * span:
         raise FitError(
             "extrapolation_too_far",
-            f"the target is {10**ahead:.3g}x beyond a ladder of {10**span:.3g}x; this ladder "
-            f"reaches at most {10 ** (REACH * span):.3g}x: add smaller or larger rungs",
+            f"the target is {times(ahead)} beyond a ladder of {times(span)}; this ladder "
+            f"reaches at most {times(REACH * span)}: add smaller or larger rungs",
         )
 
 

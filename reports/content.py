@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -79,13 +80,13 @@ def compute_content(inputs: ReportInputs) -> Content:
     """All tables and findings of the report."""
     has_rates = _has_rates(inputs)
     rates = _target_rates(inputs)
-    outcomes = {item.name: _judge_all(item, inputs.actual, rates) for item in inputs.predictions}
+    outcomes = {item.name: _judge_all(item, inputs, rates) for item in inputs.predictions}
     target = inputs.headline.target.get("flops") or (inputs.actual or {}).get("flops")
     forecast = forecast_table(
         inputs.runs,
         {item.name: item.loss for item in inputs.predictions},
         "loss",
-        actual=inputs.actual,
+        actual=None if inputs.diverged else inputs.actual,
         target_flops=target,
     )
     flat = {name: _flat(item, has_rates) for name, item in outcomes.items()}
@@ -116,19 +117,21 @@ def _target_rates(inputs: ReportInputs) -> dict[str, Any]:
 
 
 def _judge_all(
-    prediction: Prediction, actual: Mapping[str, Any] | None, rates: Mapping[str, Any]
+    prediction: Prediction, inputs: ReportInputs, rates: Mapping[str, Any]
 ) -> Outcomes:
-    known = actual or {}
+    known, lost = inputs.actual or {}, inputs.diverged
     target = prediction.target.get("flops") or known.get("flops")
+    loss = partial(judge, target_flops=target, diverged=lost)
+    rate = partial(judge, target_flops=target, rate=True, diverged=lost)
     return Outcomes(
-        loss=judge(prediction.loss, known.get("loss"), target),
-        pass_rate=judge(prediction.pass_rate, known.get("pass_rate"), target, rate=True),
+        loss=loss(prediction.loss, known.get("loss")),
+        pass_rate=rate(prediction.pass_rate, known.get("pass_rate")),
         parts={
-            part_name(part): judge(estimate, known.get(part_column(part)), target)
+            part_name(part): loss(estimate, known.get(part_column(part)))
             for part, estimate in prediction.parts.items()
         },
         buckets={
-            bucket: judge(estimate, _rate_of(rates.get(bucket)), target, rate=True)
+            bucket: rate(estimate, _rate_of(rates.get(bucket)))
             for bucket, estimate in prediction.buckets.items()
         },
     )
@@ -150,12 +153,13 @@ def _part_forecasts(inputs: ReportInputs, target: object) -> dict[str, pd.DataFr
     """A forecast table for each part; the headline's law, as others would not fit the panel."""
     tables = {}
     given = {part_name(key): item for key, item in inputs.headline.parts.items()}
+    actual = None if inputs.diverged else inputs.actual
     for part in part_names(inputs):
         estimates: dict[str, Estimate] = {}
         if part in given:
             estimates[inputs.headline.name] = given[part]
         tables[part] = forecast_table(
-            inputs.runs, estimates, part_column(part), actual=inputs.actual, target_flops=target
+            inputs.runs, estimates, part_column(part), actual=actual, target_flops=target
         )
     return {part: table for part, table in tables.items() if not table.empty}
 

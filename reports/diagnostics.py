@@ -13,13 +13,14 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from fits.estimate import is_neutral
 from fits.prediction import Prediction
 from reports.inputs import ReportInputs, floats, part_column, part_names, texts
 from reports.numbers import breakable, clean, joined, percent, plain, plural, share, significant
 from reports.verdict import Outcome, naive_words, prior_words
 
 Finding = tuple[str, str]  # weight ("against", "note") and sentence
-FAINT_ROUTER = 0.8  # of the entropy of an even router
+FAINT_ROUTER = 0.8  # router entropy as a share of an even router's
 HEAVY_UNEMBEDDING = 0.5
 OVERLAP = 0.01
 
@@ -75,7 +76,8 @@ def _of_prediction(prediction: Prediction, outcomes: dict[str, Outcome]) -> Iter
         said.setdefault(clean(caution), []).insert(0, "")
     for caution, prefixes in said.items():
         where = "" if "" in prefixes else joined([text.rstrip(": ") for text in prefixes]) + ": "
-        yield "against", f"{name}: {where}{caution.rstrip('.')}."
+        weight = "note" if is_neutral(caution) else "against"
+        yield weight, f"{name}: {where}{caution.rstrip('.')}."
 
 
 def _refusals(name: str, outcomes: dict[str, Outcome]) -> Iterator[Finding]:
@@ -143,6 +145,8 @@ def _ladder(inputs: ReportInputs) -> Iterator[Finding]:
         for status, role in zip(texts(runs, "status"), texts(runs, "role"), strict=True)
         if status not in ("", "finished") and role != "target"
     )
+    if inputs.diverged:
+        yield "against", "The target diverged, so the recipe did not carry over to its size."
     for status, many in failed.items():
         yield "against", f"{plural(many, 'run')} {clean(status)}: not in any fit."
     left = {str(row.get("run_id")) for row in inputs.headline.loss.left_out}
@@ -157,13 +161,14 @@ def _ladder(inputs: ReportInputs) -> Iterator[Finding]:
                 f"{clean(part)}: {plural(worse, 'run')} of {int(np.isfinite(bigram).sum())} did no "
                 "better than counting pairs of tokens, so the law spans a change of regime.",
             )
-    per_param = floats(runs, "tokens_per_param")
+    nominal = [role in ("", "ladder", "target") for role in texts(runs, "role")]
+    per_param = floats(runs, "tokens_per_param")[nominal]
     per_param = per_param[np.isfinite(per_param)]
     if per_param.size and per_param.max() > 2 * per_param.min():
         yield (
             "against",
             f"Tokens per parameter run from {plain(per_param.min(), 1)} to "
-            f"{plain(per_param.max(), 1)} over the runs; the law assumes one allocation.",
+            f"{plain(per_param.max(), 1)} over ladder and target; the law assumes one allocation.",
         )
 
 
@@ -211,12 +216,10 @@ def _health(runs: pd.DataFrame) -> Iterator[Finding]:
         )
     elif np.isfinite(dead).any():
         yield "note", "No expert was dead at the end of any run."
-    even = np.log(floats(runs, "n_experts"))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        relative = floats(runs, "router_entropy") / even
-    relative = relative[np.isfinite(relative)]
-    if relative.size:
-        low = float(relative.min())
+    even = floats(runs, "router_entropy")  # a share of log(experts): 1 is an even router
+    even = even[np.isfinite(even)]
+    if even.size and even.max() <= 1.01:
+        low = float(even.min())
         text = f"Router entropy is at least {share(low, 0)} of an even router's in every run"
         weight = "against" if low < FAINT_ROUTER else "note"
         yield weight, text + ("; some routers lean on few experts." if low < FAINT_ROUTER else ".")

@@ -78,7 +78,9 @@ def _lines(content: Content) -> list[str]:
         text += f" at {power_of_ten(flops)} FLOPs" if flops else ""
         text += f", {ratio(known)} the largest run used." if known else "."
         lines.append(text)
-    elif loss.actual is not None:
+    if loss.diverged:
+        lines.append("The target diverged; no loss or pass rate of it is compared below.")
+    elif loss.predicted is None and loss.actual is not None:
         lines.append(f"The target came out at {plain(loss.actual)} nats per token.")
     if loss.error_percent is not None:
         side = "high" if loss.error_percent > 0 else "low"
@@ -98,7 +100,7 @@ def _other(content: Content, name: str) -> str:
     text = f"{clean(name, 40)}, from {ratio(content.ratios[name])} less compute: "
     if item.predicted is not None:
         text += f"predicted {plain(item.predicted)}"
-        if item.actual is None:
+        if item.actual is None and not item.diverged:
             return f"{text} (90 % interval {interval(item.lo90, item.hi90)})."
         text += "; "
     sentence = verdict_sentence(item)

@@ -26,7 +26,7 @@ class ReportInputs:
 
     predictions: the first is the headline. actual: loss, loss_se, loss_<part>, pass_rate,
     pass_rate_buckets, flops, run_id, as far as they were measured; None before the target is
-    trained. seal: state, sealed_before_target, head, sealed_at, target_started_at, problems,
+    trained; {"status": "diverged"} with no loss where it diverged. seal: state, sealed_before_target, head, sealed_at, target_started_at, problems,
     prior_targets_seen; None where no ledger was kept. wall: seconds by stage.
     """
 
@@ -54,6 +54,11 @@ class ReportInputs:
             raise ValueError(f"the table of runs has no column {sorted(missing)}; it needs both")
         if self.seal is not None and self.seal.get("state") not in SEAL_STATES:
             raise ValueError(f"seal state {self.seal.get('state')!r}; one of {SEAL_STATES}")
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the target was trained and diverged."""
+        return (self.actual or {}).get("status") == "diverged"
 
     @property
     def headline(self) -> Prediction:

@@ -69,7 +69,7 @@ def _parts(content: Content, figures: set[str]) -> list[Block]:
         if any((table["mark"] == "law").any() for table in content.part_forecasts.values()):
             caption += " Line: the law of the headline prediction with its 50 and 90 % bands; "
             caption += "open mark: the prediction."
-        if content.inputs.actual is not None:
+        if any((table["mark"] == "actual").any() for table in content.part_forecasts.values()):
             caption += " Diamond: the actual."
         blocks.append(figure_block("parts", caption))
     named = list(dict.fromkeys(p for item in content.outcomes.values() for p in item.parts))

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from fits.observations import run_names
 from fits.prediction import Estimate
 from reports.inputs import floats, number, texts
 
@@ -76,8 +77,8 @@ def _run_marks(
     given = [item for item in estimates.values() if not item.refused]
     used = {run for item in given for run in item.runs_used}
     left = {str(row.get("run_id")) for item in estimates.values() for row in item.left_out}
-    ids, roles = texts(runs, "run_id"), texts(runs, "role")
-    known = bool(used & set(ids))  # an outside table may carry no ids: then every run counts
+    ids, roles = list(run_names(runs)), texts(runs, "role")
+    known = bool(used) or "run_id" in runs.columns  # a bare table names nothing: all its runs count
     rows = []
     for run, role, flops, value in zip(
         ids, roles, floats(runs, "flops"), floats(runs, column), strict=True

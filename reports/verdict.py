@@ -35,6 +35,7 @@ class Outcome:
     inside_90: bool | None
     naive: dict[str, float | None]
     naive_error_percent: dict[str, float | None]
+    diverged: bool = False  # the target ended without a loss, so there is no actual
 
     def as_json(self) -> dict[str, Any]:
         """The outcome as report.json holds it; lo and hi are the 90 % interval."""
@@ -46,10 +47,15 @@ class Outcome:
 
 
 def judge(
-    estimate: Estimate, actual: object, target_flops: object, *, rate: bool = False
+    estimate: Estimate,
+    actual: object,
+    target_flops: object,
+    *,
+    rate: bool = False,
+    diverged: bool = False,
 ) -> Outcome:
     """The outcome of one estimate; rate says that it is a pass rate and not a loss."""
-    measured = number(actual)
+    measured = None if diverged else number(actual)
     refused = estimate.refused
     median, lo50, hi50, lo90, hi90 = (
         None if refused else number(value)
@@ -74,6 +80,7 @@ def judge(
         inside_90=inside(lo90, measured, hi90),
         naive=naive,
         naive_error_percent={name: error_percent(naive[name], measured) for name in NAIVE},
+        diverged=diverged,
     )
 
 
@@ -161,10 +168,12 @@ def _solve(x: NDArray[np.float64], y: NDArray[np.float64], level: float) -> floa
 
 
 def verdict_sentence(outcome: Outcome, noun: str = "loss") -> str:
-    """One sentence: contained, missed, refused, or not yet trained."""
+    """One sentence: contained, missed, refused, diverged, or not yet trained."""
     if outcome.refused is not None:
         reason = f" — {clean(outcome.reason)}" if outcome.reason else ""
         return f"Refused: {clean(outcome.refused)}{reason}".rstrip(".") + "."
+    if outcome.diverged:
+        return f"The target diverged: it ended without a {noun} to hold against the prediction."
     if outcome.actual is None:
         return f"The target is not yet trained; this is the {noun} predicted for it."
     if outcome.inside_90 is None:
@@ -178,6 +187,8 @@ def verdict_sentence(outcome: Outcome, noun: str = "loss") -> str:
 
 def tone(outcome: Outcome) -> str:
     """hit, miss or open: how the verdict is coloured."""
+    if outcome.refused is None and outcome.diverged:
+        return "miss"
     if outcome.refused is not None or outcome.inside_90 is None:
         return "open"
     return "hit" if outcome.inside_90 else "miss"
@@ -266,7 +277,7 @@ def prior_words(seal: Mapping[str, Any] | None) -> str | None:
     if seen is None:
         return None
     if seen == 0:
-        return "No target of this family had been trained before, so nothing was tuned on one."
+        return "Targets of this family trained before: none is recorded in this ledger."
     return (
         f"{plural(int(seen), 'target')} of this family had been trained before this seal; "
         "the recipe or the law may have been chosen knowing how they came out."

@@ -1,7 +1,7 @@
 """Where a sweep's files lie, and the two files that are written once.
 
-A sweep folder holds `sweep.toml`, `plan.json`, `execution.json` and one folder a run, named by the
-run's id. `execution.json` freezes what was chosen by measuring; a later run never chooses again.
+A sweep folder holds `sweep.toml`, `sweep.json`, `plan.json`, `execution.json` and one folder a run,
+named by the run's id. `execution.json` freezes what was chosen by measuring; a later run never chooses again.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from typing import Literal
 
 from model.records import from_json, read_json, to_json, write_atomic
 from model.training.spec import Execution
+from sweeps.sweep_file import Sweep
 
 PLAN_NAME = "plan.json"
 SPEC_NAME = "spec.json"
 SWEEP_NAME = "sweep.toml"
+RESOLVED_NAME = "sweep.json"
 SAMPLES_NAME = "samples.csv"
 METRICS_NAME = "metrics.jsonl"
 FAILED_NAME = "failed.json"
@@ -41,6 +43,18 @@ def freeze_execution(
     return execution
 
 
-def copy_sweep(folder: Path, sweep_path: Path) -> None:
-    """Keep the sweep file as it was beside its runs."""
+def keep_sweep(folder: Path, sweep_path: Path, sweep: Sweep) -> None:
+    """Keep the sweep beside its runs: the file as written, and resolved, with absolute paths."""
     write_atomic(folder / SWEEP_NAME, sweep_path.read_bytes())
+    write_atomic(folder / RESOLVED_NAME, json.dumps(to_json(sweep), indent=1) + "\n")
+
+
+def kept_sweep(folder: Path) -> Sweep:
+    """The resolved sweep of a folder; ValueError where it is no sweep's folder."""
+    path = folder / RESOLVED_NAME
+    if not path.is_file():
+        raise ValueError(
+            f"{folder}: not the folder of a sweep ({RESOLVED_NAME} is missing)\n"
+            "name the folder that `workbench run` made, such as runs/demo"
+        )
+    return from_json(Sweep, read_json(path), where=str(path))

@@ -25,7 +25,7 @@ def hold(folder: Path, name: str = "workers.lock") -> Iterator[None]:
         except BlockingIOError:
             holder = os.read(descriptor, 200).decode(errors="replace").strip() or "another process"
             raise SweepBusy(
-                f"{folder}: already being worked on by {holder}; wait until it ends, or stop it"
+                f"{folder}: already being worked on by {holder}\nwait until it ends, or stop it"
             ) from None
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"pid {os.getpid()} on {socket.gethostname()}\n".encode())

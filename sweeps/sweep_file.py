@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -229,6 +230,12 @@ class Sweep:
 
     def __post_init__(self) -> None:
         _within("seed", self.seed, 0, 2**40)
+        if self.name and (
+            not re.fullmatch(r"[A-Za-z0-9][\w.-]*", self.name) or self.name == "data"
+        ):
+            raise ValueError(
+                f"name must be letters, digits, '_', '-' and '.', and not 'data', got {self.name!r}"
+            )
         kinds = {source.kind for source in self.data.resolved()}
         if set(self.loss) - kinds:
             raise ValueError(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("fits", "model", "reports", "sweeps", "workbench")
-MAY_IMPORT = {
+MAY_IMPORT: dict[str, set[str]] = {
     "fits": set(),
     "model": set(),
     "sweeps": {"model"},
@@ -33,12 +35,9 @@ FILE_LINES, FUNCTION_LINES = 300, 50
 LONGER_FILES: dict[str, str] = {}  # path: reason
 LONGER_FUNCTIONS: dict[str, str] = {}  # path:name: reason
 UNWANTED_NAMES = {"utils", "util", "common", "helpers", "helper", "manager", "cfg", "misc"}
-TOP_LEVEL = {
-    *ROOMS,
-    "tests",
-    "benchmarks",
-    "docs",
-}
+# All that may be tracked at the top, files by their names.
+TOP_LEVEL = {*ROOMS, "tests", "benchmarks", "docs", ".ci", "pyproject.toml", "Makefile"}
+TOP_LEVEL |= {"README.md", "CHANGELOG.md", "LICENSE", "constraints.txt", ".gitignore"}
 
 
 @cache
@@ -86,30 +85,37 @@ def test_package_is_imported_in_one_file(package: str) -> None:
     assert len(files) <= 1, f"{package} is imported in {files}"
 
 
-def test_sweeps_and_planning_need_no_torch() -> None:
-    for path in sources():
-        if path.relative_to(ROOT).parts[0] == "sweeps":
-            used = {module for module in imports(path) if module.startswith("model.")}
-            strangers = {
-                module
-                for module in used
-                if not module.startswith(TORCH_FREE)
-                and not any(f.startswith(f"{module}.") for f in TORCH_FREE)
-            }
-            assert not strangers, f"{name(path)} imports {sorted(strangers)}"
-    for module in TORCH_FREE:
-        path = ROOT / (module.replace(".", "/") + ".py")
-        top = {
-            alias.name.split(".")[0]
-            for node in tree(path).body
-            if isinstance(node, ast.Import)
-            for alias in node.names
-        } | {
-            (node.module or "").split(".")[0]
-            for node in tree(path).body
-            if isinstance(node, ast.ImportFrom)
-        }
-        assert "torch" not in top, f"{module} imports torch"
+def test_sweeps_take_only_what_needs_no_torch() -> None:
+    files = {module.replace(".", "/") + ".py" for module in TORCH_FREE}
+    for path in sorted((ROOT / "sweeps").rglob("*.py")):
+        used = {module for module in imports(path) if module.startswith("model.")}
+        modules = {m for m in used if (ROOT / (m.replace(".", "/") + ".py")).is_file()}
+        strangers = {m for m in modules if m.replace(".", "/") + ".py" not in files}
+        assert not strangers, f"{name(path)} imports {sorted(strangers)}"
+    taken = {module for path in (ROOT / "sweeps").rglob("*.py") for module in imports(path)}
+    assert set(TORCH_FREE) <= taken, "a file is listed that sweeps does not use"
+
+
+def test_sweeps_import_where_there_is_no_torch() -> None:
+    modules = [
+        name(path).removesuffix(".py").replace("/", ".")
+        for path in sorted((ROOT / "sweeps").rglob("*.py"))
+        if path.name != "__init__.py"
+    ]
+    blocked = ("torch", "tokenizers", "safetensors", "submitit", "typst")
+    code = f"import sys, importlib; sys.modules.update(dict.fromkeys({blocked!r}))\n"
+    code += f"for name in {modules!r}: importlib.import_module(name)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_top_level_holds_the_house_and_no_more() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode or not listed.stdout:
+        pytest.skip("not a git checkout")
+    tops = {Path(tracked).parts[0] for tracked in listed.stdout.split("\0") if tracked}
+    assert tops <= TOP_LEVEL, f"not in the design: {sorted(tops - TOP_LEVEL)}"
+    assert tops >= {*ROOMS, "tests", "pyproject.toml", "Makefile"}
 
 
 @pytest.mark.parametrize("path", sources(), ids=name)

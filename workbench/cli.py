@@ -13,7 +13,7 @@ from importlib import import_module
 
 import typer
 
-from workbench.errors import explain
+from workbench.errors import INTERRUPTED, explain
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = typer.main.get_command(build(asked))(
             args=given or ["--help"], prog_name="workbench", standalone_mode=False
         )
+        if status == INTERRUPTED:  # typer turns Ctrl-C into this status without a word
+            raise KeyboardInterrupt
         return status if isinstance(status, int) else 0
     except (Exception, KeyboardInterrupt) as error:
         if debug:

@@ -26,6 +26,10 @@ EXTRA = {
 }
 
 
+# Failures of other rooms that speak for themselves, by name: importing them would take torch.
+NAMED = {"SweepBusy", "RunLocked", "RunInterrupted"}
+
+
 class InputError(ValueError):
     """Bad arguments or input, together with what to do about it."""
 
@@ -79,6 +83,8 @@ def explain(error: BaseException, command: str = "workbench") -> Explained:
     elif isinstance(error, ValueError):
         status = BAD_INPUT
         remedy = f"correct this and run it again; `{command} --help` shows what is accepted"
+    elif type(error).__name__ in NAMED:
+        pass  # its own second line says what to do
     elif not isinstance(error, Failure):
         what = f"unexpected {kind}: {what}" if what else f"unexpected {kind}"
         remedy = "this is a defect of the workbench; --debug shows where it happened"

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from fits.bootstrap import intervals
+from fits.bootstrap import FEW_CLUSTERS, intervals
 from fits.estimators import ChinchillaHuber, PowerHuber
 from fits.forecast import forecast_column
 from fits.naive import last_two_rungs
@@ -71,10 +71,13 @@ def table_hash(path: Path) -> str:
 
 
 def ladder_rows(imported: Imported) -> tuple[pd.DataFrame, list[str]]:
-    """The rows that a fit may see, targets and twins aside, and the table's cautions."""
+    """The rows that a fit may see, targets and twins aside, and the table's cautions.
+
+    The grid off the nominal tokens per parameter stays: the screens leave it to Chinchilla.
+    """
     table = imported.table
     doubts = [finding.sentence() for finding in imported.findings if finding.doubt]
-    apart = ~table["role"].isin(["ladder", ""])
+    apart = ~table["role"].isin(["ladder", "grid", ""])
     if apart.any():
         roles = ", ".join(sorted(set(table["role"][apart])))
         doubts.append(f"{int(apart.sum())} run(s) of role {roles} are not fitted")
@@ -96,6 +99,10 @@ def fit_law(path: Path, *, law: Law, part: str | None, draws: int, seed: int = 0
     if draws:
         rng = np.random.default_rng(seed)
         spread = intervals(estimator, obs, draws=draws, rng=rng)
+        if np.unique(obs.cluster).size < FEW_CLUSTERS:
+            notes.append(
+                f"fewer than {FEW_CLUSTERS} runs: intervals come from weighted runs and seed noise"
+            )
     used = set(obs.run_id)
     left_out = [(str(r), str(why)) for r, why in screened.left_out.itertuples(index=False)]
     if law == "chinchilla":

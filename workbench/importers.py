@@ -19,7 +19,7 @@ import pandas as pd
 from model.records import write_atomic
 from workbench.errors import InputError
 from workbench.quantities import plain_header, read_quantity, unit_of_header
-from workbench.table_checks import Finding, check_table, header_units, settle_scale
+from workbench.table_checks import Finding, check_table, header_units, row_names, settle_scale
 from workbench.table_files import read_cells
 
 # Run-table columns that are numbers. `loss_<part>` and its like are matched by NUMERIC_PART.
@@ -85,7 +85,7 @@ def import_table(path: Path, columns: Mapping[str, str] | None = None) -> Import
     if not len(cells):
         raise InputError(f"{path} holds no runs", "export it again, one row a run")
     sources, factors, findings = _resolve(path, cells, dict(columns or {}))
-    table, read = _typed(cells, sources, factors)
+    table, read = _typed(path, cells, sources, factors)
     findings += read
     _require(path, table, list(cells.columns))
     findings += settle_scale(path, table, sources)
@@ -149,7 +149,7 @@ def _factor(column: str, text: str) -> float:
 
 
 def _typed(
-    cells: pd.DataFrame, sources: Mapping[str, str], factors: Mapping[str, float]
+    path: Path, cells: pd.DataFrame, sources: Mapping[str, str], factors: Mapping[str, float]
 ) -> tuple[pd.DataFrame, list[Finding]]:
     """Numbers where the run table has numbers; other columns as they are, typed where all agree."""
     columns: dict[str, pd.Series[Any]] = {}
@@ -158,7 +158,7 @@ def _typed(
     for column, source in sources.items():
         series = cells[source]
         if column in NUMERIC or NUMERIC_PART.fullmatch(column):
-            values, found, odd = _numbers(series, column, factors.get(column, 1.0))
+            values, found, odd = _numbers(path, series, column, factors.get(column, 1.0))
             columns[column] = values
             findings += found
             not_finite |= odd if column == "loss" else set()
@@ -172,10 +172,16 @@ def _typed(
 
 
 def _numbers(
-    series: "pd.Series[Any]", column: str, factor: float
+    path: Path, series: "pd.Series[Any]", column: str, factor: float
 ) -> tuple["pd.Series[float]", list[Finding], set[int]]:
     """The column as floats, what was noticed, and the rows that said NaN or infinity."""
     read = {int(row): read_quantity(cell, column) for row, cell in series.items()}  # type: ignore[call-overload]
+    unclear = [row for row, quantity in read.items() if quantity.kind == "ambiguous"]
+    if unclear:
+        raise InputError(
+            f"{path}: {column}, {row_names(unclear)}: {series[unclear[0]]!r} is no plain number",
+            "write a point before the decimals, and nothing between thousands",
+        )
     findings = []
     for kind, text in (
         ("not finite", "not a finite number"),

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from fits.prediction import Prediction, predict_target
+from fits.prediction import LADDER_ROLES, Prediction, predict_target
 from model.records import content_hash
 from reports.build import write_report
 from reports.inputs import ReportFiles, ReportInputs
@@ -27,6 +27,8 @@ from workbench.seal import first_seals, read_anchor, seal_state
 TARGET_KEYS = ("flops", "n_active", "tokens", "n_total", "n_experts")
 DEFAULT_REACH = 10.0  # times the largest compute, where no target was named
 LEDGER_NAME = "ledger.jsonl"
+AGREE = 3.0  # flops within this factor of 6·n·tokens raise no doubt
+SAME_FLOPS = 0.02  # a prediction and a run this close in compute are of the same target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +74,8 @@ def parse_target(text: str) -> dict[str, float]:
             raise ValueError(
                 f"--target {pair!r}: write KEY=NUMBER, KEY of {', '.join(TARGET_KEYS)}"
             )
+        if key in target:
+            raise ValueError(f"--target {text!r} names {key} twice; write each key once")
         quantity = read_quantity(value, key)
         if quantity.kind != "number" or quantity.value <= 0:
             raise ValueError(f"--target {key}={value}: it must be a finite number above 0")
@@ -81,6 +85,16 @@ def parse_target(text: str) -> dict[str, float]:
             raise ValueError(f"--target {text!r} needs flops, or n_active and tokens")
         target["flops"] = 6.0 * target["n_active"] * target["tokens"]
     return target
+
+
+def target_doubts(target: dict[str, float]) -> tuple[str, ...]:
+    """A caution where the target's compute is far from what its sizes cost."""
+    if not {"n_active", "tokens"} <= set(target):
+        return ()
+    ratio = target["flops"] / (6.0 * target["n_active"] * target["tokens"])
+    if 1 / AGREE <= ratio <= AGREE:
+        return ()
+    return (f"the target's flops are {ratio:.3g} × 6·n_active·tokens; is one of them mistyped?",)
 
 
 def target_id(target: dict[str, Any]) -> str:
@@ -101,7 +115,9 @@ def predict_table(
         prediction = predict_target(
             outside.runs, None, target, ratio=1.0, loss_weights={}, seed=seed
         )
-        made.append(replace(prediction, name=target_name(target)))
+        cautions = (*prediction.loss.cautions, *target_doubts(target))
+        loss = replace(prediction.loss, cautions=cautions)
+        made.append(replace(prediction, name=target_name(target), loss=loss))
         if step:
             step()
     return tuple(made)
@@ -156,20 +172,15 @@ def report_table(
 ) -> ReportFiles:
     """Write the report of a table: sealed predictions where there are, else made now.
 
-    Without a target, the sealed ones; without these, ten times the largest compute. `actual`
-    names the run that was the target; a row whose role is target is taken without it.
+    Without a target: that of the run that was measured, or the sealed ones, or ten times the
+    largest compute. `actual` names the run that was the target; a row whose role is target is
+    taken without it. Only predictions of the measured run's compute are shown against it.
     """
-    runs, measured = _with_actual(outside, actual)
+    runs, measured, notes = _with_actual(outside, actual)
     outside = replace(outside, runs=runs)
-    notes = list(outside.doubts)
     sealed = sealed_predictions(outside)
-    if not targets and not sealed:
-        largest = float(runs.loc[runs["status"] == "finished", "flops"].max())
-        if not largest > 0:
-            raise InputError(f"{outside.path} holds no finished run", "see its `status` column")
-        targets = [{"flops": DEFAULT_REACH * largest}]
-        notes.append(f"no target was named: {DEFAULT_REACH:g} times the largest compute is shown")
-    wanted = [*targets] or [dict(prediction.target) for prediction in sealed.values()]
+    wanted, measured, more = _wanted(outside, targets, sealed, measured, named=actual is not None)
+    notes += more
     predictions = []
     for target in wanted:
         known = sealed.get(target_id(target))
@@ -187,9 +198,56 @@ def report_table(
         predictions=tuple(predictions),
         actual=measured,
         seal=stamp,
-        notes=(*notes, *more),
+        notes=(*outside.doubts, *notes, *more),
     )
     return write_report(inputs, folder)
+
+
+def _wanted(
+    outside: Outside,
+    targets: Sequence[dict[str, float]],
+    sealed: dict[str, Prediction],
+    measured: dict[str, Any] | None,
+    *,
+    named: bool,
+) -> tuple[list[dict[str, Any]], dict[str, Any] | None, list[str]]:
+    """The targets to show, what was measured of them, and what the reader must know of both.
+
+    Raises InputError where the run that was named as the actual is of none of the targets.
+    """
+    asked: list[dict[str, Any]] = [*targets] or [dict(p.target) for p in sealed.values()]
+    if measured is None:
+        if asked:
+            return asked, None, []
+        note = f"no target was named: {DEFAULT_REACH:g} times the largest compute is shown"
+        return [{"flops": DEFAULT_REACH * _largest(outside)}], None, [note]
+    flops = float(measured["flops"])
+    same = [t for t in asked if abs(float(t["flops"]) / flops - 1) <= SAME_FLOPS]
+    others = [target_name(t) for t in asked if t not in same]
+    run = f"{measured['run_id']} ({flops:.4g} FLOPs)"
+    if targets and not same and named:
+        raise InputError(
+            f"the run {run} is not the target: {'; '.join(others)}",
+            "leave out --target: the run is then held against its own compute",
+        )
+    if targets and not same:
+        return asked, None, [f"the table's target {run} is another one and is not compared"]
+    notes = [f"of other compute than {run}, not compared: {'; '.join(others)}"] if others else []
+    own = {key: float(measured[key]) for key in TARGET_KEYS if key in measured}
+    return same or [own], measured, notes
+
+
+def _largest(outside: Outside) -> float:
+    """The largest compute of the finished runs that a fit may see."""
+    runs = outside.runs
+    largest = float(runs.loc[(runs["status"] == "finished") & _is_ladder(runs), "flops"].max())
+    if not largest > 0:
+        raise InputError(f"{outside.path} holds no finished run", "see its `status` column")
+    return largest
+
+
+def _is_ladder(runs: pd.DataFrame) -> "pd.Series[bool]":
+    return runs["role"].isin(LADDER_ROLES)
 
 
 def _flops_source(imported: Imported) -> str:
@@ -197,20 +255,36 @@ def _flops_source(imported: Imported) -> str:
     return "6 × n_active × tokens" if computed else "as the table has them"
 
 
-def _with_actual(outside: Outside, name: str | None) -> tuple[pd.DataFrame, dict[str, Any] | None]:
-    """The runs with the target's role set, and what the target measured."""
+def _with_actual(
+    outside: Outside, name: str | None
+) -> tuple[pd.DataFrame, dict[str, Any] | None, list[str]]:
+    """The runs with the target's role set, what the target measured, and what to know of it."""
     runs = outside.runs.copy()
+    ended = runs["status"].isin(["finished", "diverged"]) & (runs["flops"] > 0)
     if name is not None:
         chosen = runs["run_id"] == name
         if not chosen.any():
             raise InputError(f"{outside.path} has no run {name!r}", "name one of its run_id")
+        if not (chosen & ended).any():
+            raise InputError(
+                f"{outside.path}: run {name!r} has not ended, or its flops are empty",
+                "name a run that finished or diverged",
+            )
         runs.loc[chosen, "role"] = "target"
-    rows = runs[(runs["role"] == "target") & (runs["status"] == "finished")]
+        rows = runs[chosen & ended]
+    else:
+        rows = runs[(runs["role"] == "target") & ended]
     if rows.empty:
-        return runs, None
+        return runs, None, []
     row = rows.iloc[0]
-    keys = [k for k in ("run_id", "loss", "loss_se", *TARGET_KEYS) if k in row and pd.notna(row[k])]
-    return runs, {key: plain(row[key]) for key in keys}
+    notes = []
+    if len(rows) > 1:
+        notes.append(f"{len(rows)} rows are targets; {row['run_id']} is compared, the first")
+    keys: list[str] = ["run_id", *TARGET_KEYS]
+    lost = row["status"] == "diverged"
+    keys += [] if lost else ["loss", "loss_se"]
+    measured = {key: plain(row[key]) for key in keys if key in row and pd.notna(row[key])}
+    return runs, measured | ({"status": "diverged"} if lost else {}), notes
 
 
 def _seal(

@@ -11,17 +11,21 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fits.prediction import Prediction, predict_target
 from model.records import read_json, write_atomic
+from model.training.result import load_result
 from reports.build import write_report
 from reports.inputs import ReportFiles
-from sweeps.local import train_runs
+from sweeps.layout import run_folder
+from sweeps.local import Event, train_runs
+from sweeps.lock import hold
 from sweeps.planned import PlannedRun
 from sweeps.progress import SweepProgress
+from sweeps.sweep_file import load_sweep
 from sweeps.table import collect, samples, write_tables
 from workbench import ledger
 from workbench.errors import Failure
@@ -30,6 +34,7 @@ from workbench.report_inputs import gather
 from workbench.seal import sealed_predictions
 
 WALL_NAME = "wall.json"
+SHORT = 5.0  # seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,22 +48,22 @@ class Done:
 def run_sweep(sweep_path: Path, runs: Path, tell: Callable[[str], None]) -> Done:
     """Take a sweep file the whole way; `tell` gets a line for each stage.
 
-    Raises ValueError for bad input, Failure where training could not finish.
+    Raises ValueError for bad input, SweepBusy where another process has this sweep, Failure where
+    training could not finish.
     """
-    started = time.monotonic()
-    with data_progress() as progress:
-        prepared = prepare(sweep_path, runs, progress)
-    with stage(prepared.folder, "data", since=started):
+    sweep = load_sweep(sweep_path)
+    folder = runs / sweep.name
+    with hold(folder, "pipeline.lock"):
+        with data_progress() as progress, stage(folder, "data"):
+            prepared = prepare(sweep, sweep_path, runs, progress)
         tell(data_line(prepared))
-    with stage(prepared.folder, "ladder"):
         train_ladder(prepared, tell)
-    with stage(prepared.folder, "fit"):
-        for prediction in seal_predictions(prepared):
-            tell(prediction_line(prediction))
-    with stage(prepared.folder, "target"):
+        with stage(folder, "fit"):
+            for prediction in seal_predictions(prepared):
+                tell(prediction_line(prediction))
         train_target(prepared, tell)
-    with stage(prepared.folder, "report"):
-        files = report_sweep(prepared.folder)
+        with stage(folder, "report"):
+            files = report_sweep(folder)
     return Done(files=files, verdict=verdict(files))
 
 
@@ -66,26 +71,38 @@ def train_ladder(prepared: Prepared, tell: Callable[[str], None]) -> None:
     """Train what is missing of the ladder, one single-threaded worker a core."""
     ladder = prepared.plan.ladder
     tell(f"ladder: {len(ladder)} runs, {sum(run.flops for run in ladder):.3g} FLOPs")
-    _train(prepared, ladder, workers=prepared.workers)
+    with stage(prepared.folder, "ladder") as beat:
+        _train(prepared, ladder, workers=prepared.workers, beat=beat)
 
 
 def train_target(prepared: Prepared, tell: Callable[[str], None]) -> None:
     """Train the target with all its threads, its seals' head in its first line of metrics."""
     target, book = prepared.plan.target, prepared.ledger
     assert target.run_id is not None
-    family = prepared.sweep.name
+    family, known = prepared.sweep.name, ledger_kinds(prepared)
     body = {"target_run_id": target.run_id, "flops": target.flops}
-    kinds = {
-        entry.kind
-        for entry in ledger.read(book).entries
-        if entry.family == family and entry.body.get("target_run_id") == target.run_id
-    }
-    if "target_started" not in kinds:
+    if "target_started" not in known:
+        head = ledger.head(book)
+        tell(f"ledger head {head}")
+        tell("  keep it outside (a commit, a mail): `report --anchor` then shows the seal as held")
         ledger.append(book, "target_started", family, body)
     tell(f"target: {target.name}, {target.flops:.3g} FLOPs")
-    _train(prepared, (target,), workers=1, ledger_head=ledger.head(book))
-    if "target_finished" not in kinds:
-        ledger.append(book, "target_finished", family, body)
+    with stage(prepared.folder, "target") as beat:
+        _train(prepared, (target,), workers=1, beat=beat, ledger_head=ledger.head(book))
+    if "target_finished" not in known:
+        result = load_result(run_folder(prepared.folder, target.run_id))
+        status = None if result is None else str(result.status)
+        ledger.append(book, "target_finished", family, {**body, "status": status})
+
+
+def ledger_kinds(prepared: Prepared) -> set[str]:
+    """The kinds of entries that the ledger holds of this sweep's target."""
+    return {
+        entry.kind
+        for entry in ledger.read(prepared.ledger).entries
+        if entry.family == prepared.sweep.name
+        and entry.body.get("target_run_id") == prepared.plan.target.run_id
+    }
 
 
 def _train(
@@ -93,17 +110,24 @@ def _train(
     runs: tuple[PlannedRun, ...],
     *,
     workers: int,
+    beat: Callable[[], None],
     ledger_head: str | None = None,
 ) -> None:
     """Train the runs that have no result yet; Failure names those that could not be trained."""
     with SweepProgress(runs) as bars:
+
+        def listen(event: Event) -> None:
+            bars(event)
+            if event.kind != "skipped":
+                beat()
+
         outcome = train_runs(
             runs,
             data_folder=prepared.data_folder,
             folder=prepared.folder,
             workers=workers,
             ledger_head=ledger_head,
-            listen=bars,
+            listen=listen,
         )
     if outcome.failed:
         name, reason = next(iter(outcome.failed.items()))
@@ -118,18 +142,26 @@ def seal_predictions(prepared: Prepared) -> tuple[Prediction, ...]:
     target, book, family = prepared.plan.target, prepared.ledger, prepared.sweep.name
     assert target.run_id is not None
     sealed = sealed_predictions(book, family, target.run_id)
+    if "target_started" in ledger_kinds(prepared):
+        return tuple(sealed.values())  # too late for any other
     table, counts = collect(prepared.folder), samples(prepared.folder)
+    unread = (*table.attrs["problems"], *counts.attrs["problems"])
+    max_epochs = {source.name: source.max_epochs for source in prepared.sweep.data.resolved()}
     for ratio in prepared.sweep.ladder.ratios:
         if f"x{ratio:g}" in sealed:
             continue
         prediction = predict_target(
-            table[table["role"] == "ladder"],
-            counts[counts["role"] == "ladder"],
+            table[table["role"] != "target"],
+            counts[counts["role"] != "target"],
             target_facts(target),
             ratio=ratio,
             loss_weights=prepared.sweep.loss,
             seed=prepared.sweep.seed,
+            max_epochs={
+                source.name: source.max_epochs for source in prepared.sweep.data.resolved()
+            },
         )
+        prediction = replace(prediction, cautions=(*prediction.cautions, *unread))
         body = {
             "target_run_id": target.run_id,
             "name": prediction.name,
@@ -144,6 +176,7 @@ def target_facts(target: PlannedRun) -> dict[str, float | int | str | None]:
     """What a forecaster may know of the target before it is trained."""
     groups = {
         "flops": target.flops,
+        "budget": target.budget,
         "n_active": target.n_active,
         "n_total": target.n_total,
         "tokens": target.tokens,
@@ -185,15 +218,25 @@ def prediction_line(prediction: Prediction) -> str:
 
 
 @contextmanager
-def stage(folder: Path, name: str, *, since: float | None = None) -> Iterator[None]:
-    """Add the wall seconds spent inside, or since a moment, to the stage in `wall.json`."""
-    begun = since if since is not None else time.monotonic()
-    try:
-        yield
-    finally:
+def stage(folder: Path, name: str) -> Iterator[Callable[[], None]]:
+    """Add the wall seconds spent inside to the stage in `wall.json`.
+
+    The function it gives writes them at once, so that what a killed process did still counts. A
+    stage that found its work done and took under SHORT seconds adds nothing.
+    """
+    counted = time.monotonic()
+
+    def beat() -> None:
+        nonlocal counted
+        now = time.monotonic()
         wall = read_wall(folder)
-        wall[name] = wall.get(name, 0.0) + time.monotonic() - begun
+        wall[name] = wall.get(name, 0.0) + now - counted
         write_atomic(folder / WALL_NAME, json.dumps(wall, indent=1) + "\n")
+        counted = now
+
+    yield beat
+    if time.monotonic() - counted > SHORT or name not in read_wall(folder):
+        beat()
 
 
 def read_wall(folder: Path) -> dict[str, float]:
@@ -221,7 +264,8 @@ def data_progress() -> Iterator[Callable[[str, float], None]]:
 def verdict(files: ReportFiles) -> tuple[str, ...]:
     """What came of each prediction, a sentence each, out of report.json."""
     report = read_json(files.json)
-    ratios = [report, *(report[key] for key in report if key.startswith("x") and key[1:].isdigit())]
+    nested = [value for value in report.values() if isinstance(value, dict)]
+    ratios = [report, *(value for value in nested if "prediction" in value and "loss" in value)]
     lines = [
         f"{found['prediction']}: " + "; ".join(_outcome(found[key], key) for key in OUTCOMES)
         for found in ratios

@@ -15,7 +15,7 @@ from model.data.manifest import MANIFEST, Manifest, read_manifest
 from model.data.spec import DataSpec
 from model.records import from_json, read_json
 from model.training.spec import Execution
-from sweeps.layout import EXECUTION_NAMES, copy_sweep, freeze_execution
+from sweeps.layout import EXECUTION_NAMES, freeze_execution, keep_sweep
 from sweeps.plan import plan
 from sweeps.planned import Plan, save_plan
 from sweeps.sweep_file import Sweep, load_sweep
@@ -45,11 +45,16 @@ class Prepared:
         return worker_count(self.sweep)
 
 
+def cores() -> int:
+    """CPU cores that this process may use; a cluster's cpuset counts."""
+    return len(os.sched_getaffinity(0))
+
+
 def worker_count(sweep: Sweep) -> int:
     """As many as the sweep asks for; else one a core, or one on a GPU."""
     if sweep.execution.workers:
         return sweep.execution.workers
-    return 1 if sweep.execution.device == "cuda" else os.cpu_count() or 1
+    return 1 if sweep.execution.device == "cuda" else cores()
 
 
 def preview(sweep_path: Path, runs: Path) -> tuple[Sweep, Plan]:
@@ -64,14 +69,16 @@ def preview(sweep_path: Path, runs: Path) -> tuple[Sweep, Plan]:
 
 
 def prepare(
-    sweep_path: Path, runs: Path, progress: Callable[[str, float], None] | None = None
+    sweep: Sweep,
+    sweep_path: Path,
+    runs: Path,
+    progress: Callable[[str, float], None] | None = None,
 ) -> Prepared:
     """Build the data set, freeze the execution, plan, and write `plan.json`.
 
-    `progress(stage, fraction)` follows the building of the data set. Raises ValueError on a bad
-    sweep file, a missing corpus, or a budget that fits no shape.
+    `progress(stage, fraction)` follows the building of the data set. Raises ValueError on a
+    missing corpus, or a budget that fits no shape.
     """
-    sweep = load_sweep(sweep_path)
     folder = runs / sweep.name
     spec = sweep.data.spec()
     plan(sweep)  # a bad grid should fail before minutes go into the data
@@ -85,13 +92,12 @@ def prepare(
 
         return choose_execution(1, shape, device=place.device, dtype=place.dtype)
 
-    cores = os.cpu_count() or 1
     execution = freeze_execution(folder, choose, "ladder")
     target_execution = freeze_execution(
-        folder, lambda: replace(execution, threads=place.target_threads or cores), "target"
+        folder, lambda: replace(execution, threads=place.target_threads or cores()), "target"
     )
     planned = plan(sweep, manifest, execution, target_execution=target_execution)
-    copy_sweep(folder, sweep_path)
+    keep_sweep(folder, sweep_path, sweep)
     save_plan(planned, folder)
     return Prepared(
         sweep=sweep, folder=folder, data_folder=data_folder, manifest=manifest, plan=planned

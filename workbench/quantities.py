@@ -20,6 +20,8 @@ FLOPS |= {"pf-day": PF_DAY, "pfd": PF_DAY, "pflop/s-day": PF_DAY, "petaflop/s-da
 LOSSES = {"nat": 1.0, "nat/token": 1.0, "nat per token": 1.0}
 LOSSES |= {"bit": math.log(2), "bit/token": math.log(2), "bit per token": math.log(2)}
 
+COUNTED = ("tokens", "budget", "steps", "batch", "warmup_steps", "width", "layers", "seed", "rung")
+
 MISSING = {"", "-", "–", "—", "na", "n/a", "null", "none", "<na>"}
 NOT_FINITE = {"nan", "inf", "-inf", "+inf", "infinity", "-infinity"}
 _NUMBER = re.compile(
@@ -33,13 +35,17 @@ _NUMBER = re.compile(
 class Quantity:
     """One cell: its value where it has one, and the unit that was read and applied."""
 
-    kind: Literal["number", "missing", "not finite", "unreadable"]
+    kind: Literal["number", "missing", "not finite", "unreadable", "ambiguous"]
     value: float = math.nan
     unit: str = ""
 
 
 def read_quantity(cell: object, column: str) -> Quantity:
-    """The number in a cell of the run-table column that it is mapped to."""
+    """The number in a cell of the run-table column that it is mapped to.
+
+    Ambiguous is a comma between digits where the column is no count: 3,532 nats are 3.532 in half
+    of the world.
+    """
     if cell is None:
         return Quantity("missing")
     if isinstance(cell, bool):
@@ -89,11 +95,18 @@ def units_of(column: str) -> dict[str, float]:
     return LOSSES if column == "loss" or column.startswith("loss_") else {}
 
 
+def counts_things(column: str) -> bool:
+    """Whether the column holds counts, in which a comma parts thousands."""
+    return column.startswith(("flops", "n_")) or column in COUNTED
+
+
 def _number(value: float, unit: str) -> Quantity:
     return Quantity("number", value, unit) if math.isfinite(value) else Quantity("not finite")
 
 
 def _with_unit(text: str, column: str) -> Quantity:
+    if not counts_things(column) and re.search(r"\d,\d", text):
+        return Quantity("ambiguous")
     found = _NUMBER.fullmatch(text)
     if found is None or found["percent"]:
         return Quantity("unreadable")

@@ -11,9 +11,9 @@ import pandas as pd
 from fits.counts import pass_rates
 from model.records import to_json
 from reports.inputs import ReportInputs
-from sweeps.layout import SWEEP_NAME
+from sweeps.layout import SWEEP_NAME, kept_sweep
 from sweeps.planned import Plan, load_plan
-from sweeps.sweep_file import Sweep, load_sweep
+from sweeps.sweep_file import Sweep
 from sweeps.table import collect, curves, samples
 from workbench.errors import InputError
 from workbench.prepare import DATA_FOLDER, LEDGER_NAME, find_manifest
@@ -26,7 +26,7 @@ def gather(folder: Path, *, wall: Mapping[str, float], anchor: str | None = None
     Raises InputError where no prediction has been sealed yet.
     """
     planned = load_plan(folder)
-    sweep = load_sweep(folder / SWEEP_NAME)
+    sweep = kept_sweep(folder)
     book, target = folder.parent / LEDGER_NAME, planned.target
     assert target.run_id is not None
     sealed = sealed_predictions(book, sweep.name, target.run_id)
@@ -42,12 +42,13 @@ def gather(folder: Path, *, wall: Mapping[str, float], anchor: str | None = None
         first_metrics_line(folder / target.run_id),
         anchor=anchor,
     )
-    table, counts = collect(folder), samples(folder)
+    table, counts, steps = collect(folder), samples(folder), curves(folder)
+    unread = [text for frame in (table, counts, steps) for text in frame.attrs["problems"]]
     return ReportInputs(
         title=f"{sweep.name}: predicted against actual",
         family=family_facts(sweep, planned, table),
         runs=table,
-        curves=curves(folder),
+        curves=steps,
         samples=counts,
         predictions=tuple(sealed.values()),
         loss_weights=sweep.loss,
@@ -55,16 +56,18 @@ def gather(folder: Path, *, wall: Mapping[str, float], anchor: str | None = None
         seal=seal.as_dict(),
         manifest=_manifest(folder, sweep),
         wall=wall,
-        notes=(*planned.warnings, *seal.notes),
+        notes=(*planned.warnings, *seal.notes, *unread),
     )
 
 
 def actual(table: pd.DataFrame, counts: pd.DataFrame, run_id: str) -> dict[str, Any] | None:
-    """What the finished target measured; None before that, or where it diverged."""
-    rows = table[(table["run_id"] == run_id) & (table["status"] == "finished")]
+    """What the target measured, `status` diverged alone where it diverged; None before its end."""
+    rows = table[(table["run_id"] == run_id) & table["status"].isin(["finished", "diverged"])]
     if rows.empty:
         return None
     row = rows.iloc[0]
+    if row["status"] == "diverged":
+        return {"status": "diverged", "flops": row["flops"], "run_id": run_id}
     measured: dict[str, Any] = {
         str(name): row[name]
         for name in table.columns

@@ -57,23 +57,23 @@ def seal_state(
     reading = read(ledger, now=now)
     problems = list(reading.problems)
     own = [e for e in reading.entries if _is_about(e, family, target_run_id)]
-    seals = first_seals(reading.entries, family, target_run_id)
-    counted = list(seals.values())
     started = next((e for e in own if e.kind == "target_started"), None)
-    if not counted:
-        problems.append(f"no prediction of target {target_run_id} is sealed in {ledger.name}")
     limit = started.index if started else len(reading.entries)
-    problems += [
-        f"prediction {name or target_run_id!r} was sealed after the target started"
-        for name, seal in seals.items()
-        if seal.index > limit
-    ]
+    counted = list(first_seals(reading.entries, family, target_run_id).values())
+    late = [e for e in own if e.kind == "prediction" and e.index > limit]
+    if not counted and late:
+        problems.append("every prediction of the target was sealed after the target started")
+    elif not counted:
+        problems.append(f"no prediction of target {target_run_id} is sealed in {ledger.name}")
     last = max(counted, key=lambda e: e.index) if counted else None
     problems += _metrics_problems(
         target_first_metrics_line, reading.entries, last, started, target_run_id
     )
     anchored, anchor_problems, notes = _anchor_state(anchor, reading.entries, last, limit)
     problems += anchor_problems
+    if counted and late:
+        names = sorted({str(e.body.get("name", "")) for e in late})
+        notes.append(f"sealed after the target started, and left out: {', '.join(names)}")
     state: Literal["held", "broken", "unanchored"] = "held" if anchored else "unanchored"
     return Seal(
         state="broken" if problems else state,
@@ -89,10 +89,17 @@ def seal_state(
 
 
 def first_seals(entries: tuple[Entry, ...], family: str, target_run_id: str) -> dict[str, Entry]:
-    """The prediction entries that count for a target: the first of each name, in order."""
+    """The prediction entries that count for a target, in order: the first of each name.
+
+    Entries after the target's start never count.
+    """
     found: dict[str, Entry] = {}
     for entry in entries:
-        if entry.kind == "prediction" and _is_about(entry, family, target_run_id):
+        if not _is_about(entry, family, target_run_id):
+            continue
+        if entry.kind == "target_started":
+            break
+        if entry.kind == "prediction":
             found.setdefault(str(entry.body.get("name", "")), entry)
     return found
 
@@ -173,7 +180,7 @@ def _metrics_problems(
     if line is None:
         if started is None:
             return []  # nothing trained yet, nothing to contradict
-        return ["the ledger says that the target started, but it has no first metrics line"]
+        return []  # it started and has not written yet, or was stopped before it could
     problems = []
     if started is None:
         problems.append("the target was trained, but the ledger does not say that it started")
@@ -210,7 +217,7 @@ def _anchor_state(
         return False, [f"the anchored head {missing[0][:12]}… is not in the ledger"], []
     if last_seal is None:
         return False, [], []
-    if any(last_seal.index <= known[text] < max(limit, last_seal.index + 1) for text in heads):
+    if any(last_seal.index <= known[text] <= limit for text in heads):
         return True, [], []
     return False, [], ["the anchor is from before the seal or after the target's start"]
 

@@ -80,8 +80,11 @@ def header_units(
 def settle_scale(path: Path, table: pd.DataFrame, sources: Mapping[str, str]) -> list[Finding]:
     """Bring columns that are too small to be counts to scale, in place, where the others agree.
 
-    Raises InputError with the question where no scale or more than one agrees.
+    A table that carries 6 · n · tokens beside, as the workbench's own do, shows that it counts
+    plainly. Raises InputError with the question where no scale or more than one agrees.
     """
+    if _counts_plainly(table):
+        return []
     medians = {
         c: float(table[c].median()) for c in SMALLEST if c in table and table[c].notna().any()
     }
@@ -112,6 +115,17 @@ def settle_scale(path: Path, table: pd.DataFrame, sources: Mapping[str, str]) ->
         text = f"guessed to be in {SCALES[column][factor]}: the other columns then agree"
         findings.append(Finding.of(column, (), text, doubt=True))
     return findings
+
+
+def _counts_plainly(table: pd.DataFrame) -> bool:
+    """Whether `flops_6nd` is 6 · n_active · tokens in every row, and these are whole and large."""
+    names = ["flops_6nd", "n_active", "tokens"]
+    if not set(names) <= set(table.columns):
+        return False
+    rows = table[names].dropna()
+    if rows.empty or (rows[names[1:]] % 1 != 0).any(axis=None) or rows["n_active"].min() < 1000:
+        return False
+    return bool(np.allclose(rows["flops_6nd"], 6.0 * rows["n_active"] * rows["tokens"], rtol=1e-6))
 
 
 def _plausible(scales: Mapping[str, float], table: pd.DataFrame) -> bool:

@@ -174,9 +174,10 @@ class Dataset:
         counts: NDArray[np.float64] = np.load(self.folder / LOG_UNIGRAM)
         names = sorted(self.manifest.sources)
         shares = np.array([self.mixture.get(name, 0.0) for name in names])
-        by_source = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-        total = counts[shares > 0].sum()
-        smooth = shares / shares.sum() @ by_source * total + 1
+        windows = np.array([self.manifest.sources[name].windows_train for name in names])
+        by_window = counts / np.maximum(windows, 1)[:, None]  # a strip window scores fewer targets
+        smooth = shares @ by_window
+        smooth = smooth / smooth.sum() * counts[shares > 0].sum() + 1
         logs: Floats = np.log(smooth / smooth.sum()).astype(np.float32)
         return logs
 

@@ -89,7 +89,7 @@ def read_image(path: Path, vision: VisionShape) -> Pixels:
             from PIL import Image
 
             with Image.open(path) as opened:
-                pixels = np.asarray(opened.convert("L"), dtype=np.float32) / 255
+                pixels = np.asarray(opened.convert("L"), dtype=np.float32) / np.float32(255)
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as error:

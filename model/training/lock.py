@@ -10,10 +10,13 @@ import contextlib
 import fcntl
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 LOCK_NAME = "lock"
+
+PATIENCE = 0.5  # seconds
 
 
 class RunLocked(Exception):
@@ -22,17 +25,18 @@ class RunLocked(Exception):
 
 @contextlib.contextmanager
 def hold_lock(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock for the length of the block; RunLocked where another has it."""
+    """Hold the folder's lock for the length of the block; RunLocked where another has it.
+
+    Tries for PATIENCE seconds, since one who only looks whether it is held may hold it for a moment.
+    """
     path = folder / LOCK_NAME
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _locked(descriptor):
             holder = os.read(descriptor, 200).decode(errors="replace").strip() or "another process"
             raise RunLocked(
-                f"{folder}: being trained by {holder}. Wait until it has ended, or stop it"
-            ) from None
+                f"{folder}: being trained by {holder}\nwait until it has ended, or stop it"
+            )
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
         yield
@@ -40,16 +44,15 @@ def hold_lock(folder: Path) -> Iterator[None]:
         os.close(descriptor)  # releases the lock; so does the death of the process
 
 
-def is_locked(folder: Path) -> bool:
-    """Whether a living process holds the folder's lock."""
-    try:
-        descriptor = os.open(folder / LOCK_NAME, os.O_RDWR)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+def _locked(descriptor: int) -> bool:
+    """Whether the lock could be had in time."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                return False
+            time.sleep(PATIENCE / 20)
+        else:
+            return True

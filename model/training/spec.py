@@ -77,7 +77,7 @@ class EvaluationSpec:
     samples: int = 1  # programs sampled for each problem
     temperature: float = 0.0  # 0: greedy
     strips: int = 0  # digit strips at the end; 0: none
-    seed: int = 0  # of the problems, the strips and the sampling
+    seed: int = 0  # of the problems and the sampling
 
     def __post_init__(self) -> None:
         _check("points", self.points, 0, 1000)

@@ -52,6 +52,24 @@ def test_intervals_hold_the_planted_constants():
     assert table.loc["irreducible", "lo95"] < 1.5 < table.loc["irreducible", "hi95"]
 
 
+def test_a_ladder_of_few_runs_has_intervals_of_weights_and_seed_noise():
+    floor_at_nought = PowerHuber(floor=0.0, delta=5e-3)
+    obs = observe(ladder(law, SIX, seeds=1, noise=0.0))
+    table = intervals(floor_at_nought, obs, draws=300, rng=np.random.default_rng(1))
+    # six exact runs: resampling would call the exponent certain, seed noise of 0.3 % does not
+    error = SEED_SD_PRIOR / (np.log(SIX).std() * np.sqrt(6))
+    assert table.loc["b", "sd"] == pytest.approx(error, rel=0.35)
+    many = observe(ladder(law, np.geomspace(1e10, 1e12, 24), seeds=1, noise=0.0))
+    plain = intervals(floor_at_nought, many, draws=50, rng=np.random.default_rng(1))
+    assert plain.loc["b", "sd"] < 1e-5
+
+
+def test_clusters_that_were_taken_out_are_not_drawn():
+    obs = observe(ladder(law, np.geomspace(1e10, 1e12, 30), seeds=1)).take(np.arange(0, 30, 10))
+    table = intervals(PowerHuber(floor=0.0), obs, draws=50, rng=np.random.default_rng(0))
+    assert np.isfinite(table.to_numpy()).all()
+
+
 def test_two_runs_are_no_bootstrap():
     obs = observe(ladder(law, SIX[:2], seeds=1))
     with pytest.raises(FitError, match="three clusters"):

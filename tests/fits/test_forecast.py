@@ -5,11 +5,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ladders import SIX, chinchilla_table, full_tables, ladder
 
+from fits.bootstrap import SeedNoise
+from fits.estimate import is_neutral
 from fits.forecast import forecast, forecast_column
-from fits.observations import FitError
+from fits.observations import FitError, observe
+from fits.shape import bend
 
 GOAL = pd.DataFrame({"flops": [1.3e13]})
 QUANTILES = ["lo95", "lo90", "lo50", "median", "hi50", "hi90", "hi95"]
+NOISE = SeedNoise(sd=1e-3, pairs=3, measured=1e-3)
 slow = settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
 
 
@@ -117,6 +121,49 @@ def test_one_diverged_run_three_times_too_high_is_survived():
     wild = forecast(table, GOAL).table.iloc[0]
     assert wild["lo90"] < clean["median"] < wild["hi90"]
     assert wild["median"] == pytest.approx(clean["median"], rel=0.1)
+
+
+PLANE_GOAL = pd.DataFrame({"flops": [6 * 4e9 * 4e11], "n_active": [4e9], "tokens": [4e11]})
+
+
+def test_a_grid_without_a_nominal_ladder_is_left_to_chinchilla():
+    table = chinchilla_table(noise=0.002).assign(role="grid")
+    found = forecast(table, PLANE_GOAL)
+    actual = 1.8 + 480 * 4e9**-0.35 + 2100 * 4e11**-0.37
+    assert set(found.weights) == {"chinchilla"}
+    assert found.table["lo90"][0] < actual < found.table["hi90"][0]
+    assert found.naive["last_rung"] > actual and found.left_out.empty
+    assert any("no law in compute alone" in note for note in found.cautions)
+
+
+def test_a_grid_that_is_no_plane_is_refused_with_its_reasons():
+    table = chinchilla_table().assign(role="grid")
+    for runs, goal in ((table.head(5), PLANE_GOAL), (table, GOAL)):
+        with pytest.raises(FitError) as refusal:
+            forecast(runs, goal)
+        assert refusal.value.name == "all_screened" and "role is grid" in str(refusal.value)
+        assert len(refusal.value.left_out) == len(runs)
+
+
+def test_a_run_is_used_or_left_out_and_never_both():
+    table = chinchilla_table(noise=0.002)
+    found = forecast(table, PLANE_GOAL)
+    assert not set(found.runs_used) & set(found.left_out["run_id"])
+    assert set(found.runs_used) == {f"row {i}" for i in range(len(table))}
+    bare = forecast(table, PLANE_GOAL[["flops"]])  # no sizes, so no Chinchilla and no plane
+    assert "chinchilla" not in bare.weights and len(bare.runs_used) < len(table)
+
+
+def test_a_refusal_prints_numbers_that_people_read():
+    with pytest.raises(FitError, match="26,000,000x beyond a ladder of 6.25x"):
+        forecast(ladder(truth), pd.DataFrame({"flops": [1.3e19]}))
+
+
+def test_a_flattening_curve_is_a_remark_and_a_steepening_one_a_caution():
+    flat = bend(observe(ladder(lambda x: 1.5 + 9e3 * x**-0.4, noise=1e-4)), NOISE).caution
+    steep = bend(observe(ladder(lambda x: 3 - 1e-3 * (x / 1e9) ** 0.8, noise=1e-4)), NOISE).caution
+    assert flat is not None and is_neutral(flat)
+    assert steep is not None and not is_neutral(steep)
 
 
 def test_screened_runs_come_with_the_refusal():

@@ -65,6 +65,25 @@ def test_refusals_have_names(change, name):
     assert refusal.value.name == name
 
 
+def test_an_interval_may_reach_a_rate_of_nought():
+    rows = one_bucket()
+    rare = rows.assign(n_samples=1, n_passed=0)
+    largest = rare["flops"] == rare["flops"].max()
+    middle = rare["flops"] == sorted(set(rare["flops"]))[-2]
+    problems = sorted(set(rare["problem"]))
+    rare.loc[largest & rare["problem"].isin(problems[:2]), "n_passed"] = 1
+    rare.loc[middle & rare["problem"].isin(problems[:1]), "n_passed"] = 1
+    found = forecast_passes(rare.drop(columns="gold_nll"), 8e11)
+    assert found.table["lo90"].iloc[0] == 0
+    steps = found.draws * 24  # problems of one sample each: measured rates are whole counts
+    assert np.allclose(steps, np.round(steps))
+
+
+def test_a_refusal_prints_numbers_that_people_read():
+    with pytest.raises(FitError, match="the target is 14,300x beyond rungs spanning 8.75x"):
+        forecast_passes(one_bucket(), 1e16)
+
+
 def test_a_target_too_far_is_refused():
     with pytest.raises(FitError) as refusal:
         forecast_passes(one_bucket(), 1e16)

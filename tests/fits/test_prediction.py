@@ -7,7 +7,7 @@ import pytest
 from ladders import PARTS, full_tables
 
 from fits.estimate import Estimate
-from fits.prediction import Prediction, predict_target
+from fits.prediction import Prediction, allowed_runs, predict_target
 from fits.quantiles import comonotone
 
 WEIGHTS = {part: 1 / 3 for part in PARTS}
@@ -87,6 +87,100 @@ def test_only_small_finished_ladder_runs_are_used(tables, prediction):
     assert found.loss.median == prediction.loss.median
     assert found.loss.left_out[0]["run_id"] == "wild"
     assert found.cautions == ("1 ladder run(s) diverged",)
+
+
+def at_the_limit(runs: pd.DataFrame, excess: float, **fields) -> pd.DataFrame:
+    """The ladder and one more run that much above 2e13 / 25 FLOPs."""
+    extra = runs.tail(1).assign(run_id="edge", flops=2e13 / 25 * (1 + excess), **fields)
+    return pd.concat([runs, extra], ignore_index=True)
+
+
+@pytest.mark.parametrize(
+    ("excess", "used", "named"),
+    [(-0.009, True, False), (0.009, True, False), (0.03, False, True), (0.07, False, False)],
+)
+def test_a_rung_at_the_limit_is_no_coin_flip_of_counting(tables, excess, used, named):
+    runs, _, goal = tables
+    kept, beyond = allowed_runs(at_the_limit(runs, excess), goal, 25)
+    assert ("edge" in set(kept["run_id"])) == used
+    assert [row["run_id"] for row in beyond] == (["edge"] if named else [])
+
+
+@pytest.mark.parametrize(
+    ("budget", "excess", "used", "named"),
+    [(8e11, 0.025, True, False), (8.2e11, 0.0, False, True), (1.6e12, 0.0, False, False)],
+)
+def test_budgets_decide_where_run_and_target_have_one(tables, budget, excess, used, named):
+    runs, _, goal = tables
+    table = at_the_limit(runs.assign(budget=np.nan), excess, budget=budget)
+    kept, beyond = allowed_runs(table, goal | {"budget": 2e13}, 25)
+    assert ("edge" in set(kept["run_id"])) == used
+    assert [row["run_id"] for row in beyond] == (["edge"] if named else [])
+    assert len(kept) == len(runs) + used  # rows without a budget go by their counted compute
+
+
+def test_a_run_just_above_the_limit_is_listed_with_the_reason(tables):
+    runs, _, goal = tables
+    found = predict_target(at_the_limit(runs, 0.03), None, goal, ratio=25, loss_weights=WEIGHTS)
+    assert "edge" not in found.loss.runs_used
+    reason = {row["run_id"]: row["reason"] for row in found.loss.left_out}["edge"]
+    assert reason == "3.0 % above the limit of 8e+11 FLOPs"
+
+
+def test_grid_runs_stay_out_of_laws_in_compute_and_a_blank_role_is_ladder(tables):
+    runs, samples, goal = tables
+    grid = pd.concat([
+        runs.assign(
+            role="grid", run_id=runs["run_id"] + f"x{m:g}", n_active=runs["n_active"] / m,
+            tokens=runs["tokens"] * m, **{f"loss_{p}": 1.1 * runs[f"loss_{p}"] for p in PARTS},
+        )
+        for m in (1.7, 4)
+    ])  # fmt: skip
+    more = pd.concat([runs.assign(role=["", None] * 4), grid], ignore_index=True)
+    off = samples.assign(run_id=samples["run_id"] + "x1.7", role="grid", n_passed=16)
+    graded = pd.concat([samples.assign(role=""), off], ignore_index=True)
+    plain = predict_target(runs, samples, goal, ratio=25, loss_weights=WEIGHTS)
+    found = predict_target(more, graded, goal, ratio=25, loss_weights=WEIGHTS)
+    assert "r0s0x4" in set(allowed_runs(more, goal, 25)[0]["run_id"])  # Chinchilla may see them
+    assert found.parts["text"].median == plain.parts["text"].median
+    reasons = {row["run_id"]: row["reason"] for row in found.parts["text"].left_out}
+    assert reasons["r0s0x1.7"] == "role is grid: off the nominal tokens per parameter"
+    assert found.pass_rate.median == plain.pass_rate.median
+    assert set(found.pass_rate.runs_used) == set(runs["run_id"])
+
+
+def test_a_ladder_without_small_enough_runs_says_so(tables):
+    runs, _, goal = tables
+    found = predict_target(runs, None, goal, ratio=1000, loss_weights=WEIGHTS)
+    for estimate in (found.loss, *found.parts.values()):
+        assert estimate.refused == "too_few_runs"
+        assert "of 8 runs none at or below 2e+10 FLOPs with role ladder" in estimate.reason
+
+
+def test_each_source_has_its_own_limit_of_epochs(tables):
+    runs, samples, goal = tables
+    seen = runs.assign(epochs_prose=0.4, epochs_programs=2.9)
+    once = predict_target(seen, samples, goal, ratio=25, loss_weights=WEIGHTS)
+    assert once.loss.refused == "all_screened" and once.pass_rate.refused == "no_samples"
+    limits = {"programs": 3.0}
+    found = predict_target(
+        seen, samples, goal, ratio=25, loss_weights=WEIGHTS, max_epochs=limits
+    )  # fmt: skip
+    plain = predict_target(runs, samples, goal, ratio=25, loss_weights=WEIGHTS)
+    assert found.loss.median == plain.loss.median
+    assert found.pass_rate.median == plain.pass_rate.median
+
+
+def test_passes_are_screened_by_the_targets_tokens_per_parameter(tables):
+    runs, samples, goal = tables
+    off = runs.index[runs["run_id"] == "r3s1"]
+    more = runs.copy()
+    more.loc[more.index != off[0], "tokens"] *= 1.9  # the median of the runs is not the nominal
+    more.loc[off, "tokens"] *= 0.7
+    found = predict_target(more, samples, goal, ratio=25, loss_weights=WEIGHTS)
+    assert set(found.pass_rate.runs_used) == set(found.parts["text"].runs_used) == set(
+        runs["run_id"]
+    )
 
 
 def test_a_target_out_of_reach_is_refused_everywhere_by_name(tables):

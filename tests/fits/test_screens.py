@@ -34,6 +34,17 @@ def test_two_epochs_enter_where_allowed():
     assert len(screen(runs, loss="loss_text", max_epochs=2).kept) == len(runs)
 
 
+@pytest.mark.parametrize(
+    ("seen", "kept"), [(3.002, True), (3.004, False)]
+)  # 0.1 % of slack: whole batches overshoot
+def test_a_source_has_its_own_limit_and_others_one_epoch(seen, kept):
+    runs = full_tables()[0].assign(epochs_text=seen, epochs_code=0.9)
+    assert len(screen(runs, max_epochs={"text": 3.0}).kept) == (len(runs) if kept else 0)
+    other = runs.assign(epochs_code=1.2, epochs_text=1.0)
+    reasons = screen(other, max_epochs={"text": 3.0}).left_out["reason"]
+    assert set(reasons) == {"more than 1 epoch(s) of code"}
+
+
 def test_a_rung_near_the_bigram_below_rungs_past_the_trigram_is_a_change_of_regime():
     runs = full_tables()[0]
     runs["bigram_text"], runs["trigram_text"] = runs["loss_text"] * 1.3, runs["loss_text"] * 1.1

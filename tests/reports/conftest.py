@@ -95,7 +95,7 @@ def _run(
         "learning_rate": 0.01 / (1 + rung), "layers": 2, "width": 32 + 16 * rung, "n_experts": 8,
         "unembedding_share": 0.62 / (1 + rung / 3), "loss": float(law(flops)) * noise,
         "loss_se": 0.004, "bits_per_byte_text": 1.9, "bits_per_byte_code": 1.4,
-        "router_entropy": 1.86 - 0.02 * rung,
+        "router_entropy": 0.98 - 0.01 * rung,
         "dead_experts": 1.0 if rung == 1 else 0.0, "mfu": 0.18, "seconds_start": 1.2,
         "seconds_train": flops / 6e10, "seconds_evaluate": 2.0, "seconds_save": 0.2,
         "restarts": 0, "annealed": True, "dtype": "float32", "threads": 1, "device": "CPU, 2 cores",

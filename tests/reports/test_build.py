@@ -46,6 +46,23 @@ def refuse(item: Prediction, name: str = "too_few_budgets") -> Prediction:
     )
 
 
+def test_a_target_that_diverged_is_told_as_such(demo: ReportInputs) -> None:
+    lost = {"status": "diverged", "flops": 1.2e13, "run_id": "id-target"}
+    runs = demo.runs.copy()
+    runs.loc[runs["role"] == "target", [c for c in runs.columns if c.startswith("loss")]] = np.nan
+    told = dataclasses.replace(lean(demo), actual=lost, runs=runs)
+    page = page_of(told)
+    assert page["front"]["kicker"] == "Prediction against actual"
+    assert page["front"]["sentence"].startswith("The target diverged: ")
+    assert page["front"]["tone"] == "miss"
+    content = compute_content(told)
+    assert ("against", "The target diverged, so the recipe did not carry over to its size.") in (
+        content.findings
+    )
+    assert "actual" not in set(content.forecast["mark"])
+    assert "not yet trained" not in json.dumps(page) and "Diamond" not in json.dumps(page)
+
+
 @pytest.fixture(scope="module")
 def written(demo: ReportInputs, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("demo")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import pandas as pd
 import pytest
 
 from reports.content import compute_content
@@ -31,11 +32,43 @@ def test_a_fault_in_the_runs_is_named(
     demo: ReportInputs, column: str, value: object, words: str
 ) -> None:
     clean = demo.runs.assign(
-        unembedding_share=0.2, dead_experts=0.0, router_entropy=2.05, epochs_sympy=0.5
+        unembedding_share=0.2, dead_experts=0.0, router_entropy=0.97, epochs_sympy=0.5
     )
     healthy = dataclasses.replace(demo, runs=clean)
     assert words not in said(healthy)
     assert words in said(dataclasses.replace(demo, runs=clean.assign(**{column: value})))
+
+
+def test_router_entropy_is_read_as_the_share_it_is(demo: ReportInputs) -> None:
+    even = dataclasses.replace(demo, runs=demo.runs.assign(router_entropy=0.97, n_experts=8))
+    assert "Router entropy is at least 97" in said(even)
+    assert "lean on few experts" not in said(even)
+    faint = dataclasses.replace(demo, runs=demo.runs.assign(router_entropy=0.79, n_experts=8))
+    assert "some routers lean on few experts" in said(faint)
+    nats = dataclasses.replace(demo, runs=demo.runs.assign(router_entropy=2.05))
+    assert "Router entropy" not in said(nats)
+
+
+def test_tokens_per_parameter_are_compared_over_ladder_and_target_alone(
+    demo: ReportInputs,
+) -> None:
+    off = demo.runs.iloc[[0]].assign(run_id="off", tokens_per_param=90.0)
+    for role, words in (("grid", False), ("twin", False), ("ladder", True), ("target", True)):
+        runs = pd.concat([demo.runs, off.assign(role=role)], ignore_index=True)
+        text = said(dataclasses.replace(demo, runs=runs))
+        assert ("Tokens per parameter run from" in text) == words
+
+
+def test_a_remark_of_the_fit_is_no_finding_against_it(demo: ReportInputs) -> None:
+    remark = "the curve flattens with compute (convex in log-log), as with a floor"
+    headline = demo.headline
+    loss = dataclasses.replace(headline.loss, cautions=(remark, "the floor rests on one rung"))
+    told = dataclasses.replace(
+        demo, predictions=(dataclasses.replace(headline, loss=loss), *demo.predictions[1:])
+    )
+    found = {text: weight for weight, text in compute_content(told).findings}
+    assert next(w for t, w in found.items() if "flattens" in t) == "note"
+    assert next(w for t, w in found.items() if t.startswith("x30: the floor rests")) == "against"
 
 
 def test_mixed_model_code_is_named(demo: ReportInputs) -> None:

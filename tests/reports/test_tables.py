@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -42,6 +45,26 @@ def test_runs_know_which_prediction_used_them(demo: ReportInputs) -> None:
     small = sum("x1000" in by for by in used["used_by"])
     assert small == len(demo.predictions[1].loss.runs_used)
     assert 0 < small < len(used)
+
+
+def test_runs_of_another_table_are_not_drawn_as_used(demo: ReportInputs) -> None:
+    foreign = demo.runs.assign(run_id=[f"other-{i}" for i in range(len(demo.runs))])
+    marks = forecast(dataclasses.replace(demo, runs=foreign))["mark"]
+    assert "used" not in set(marks) and (marks == "unused").sum() == len(foreign) - 1
+    bare = demo.runs.drop(columns="run_id")
+    assert "used" not in set(forecast(dataclasses.replace(demo, runs=bare))["mark"])
+
+
+def test_a_table_without_ids_goes_by_its_rows(outside: Callable[..., ReportInputs]) -> None:
+    inputs = outside(6)
+    assert (forecast(inputs)["mark"] == "used").sum() == 6  # nothing said which: all of them
+    headline = inputs.headline
+    some = dataclasses.replace(headline.loss, runs_used=("row 1", "row 4"))
+    told = dataclasses.replace(
+        inputs, predictions=(dataclasses.replace(headline, loss=some),)
+    )  # fmt: skip
+    table = forecast(told)
+    assert set(table[table["mark"] == "used"]["flops"]) == set(told.runs["flops"].iloc[[1, 4]])
 
 
 def test_tables_leave_their_inputs_alone(demo: ReportInputs) -> None:

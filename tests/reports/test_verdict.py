@@ -125,6 +125,15 @@ def test_a_naive_guess_that_was_nearer_is_said_so() -> None:
     assert beaten == "The last rung was nearer to the actual than the law."
 
 
+def test_a_target_that_diverged_is_a_miss_and_no_number() -> None:
+    outcome = judge(claim(), None, TARGET, diverged=True)
+    assert verdict_sentence(outcome).startswith("The target diverged: it ended without a loss")
+    assert tone(outcome) == "miss"
+    assert outcome.as_json()["diverged"] is True and outcome.as_json()["actual"] is None
+    refused = judge(REFUSED, None, TARGET, diverged=True)
+    assert verdict_sentence(refused).startswith("Refused") and tone(refused) == "open"
+
+
 SEAL = {
     "state": "held", "sealed_before_target": True, "sealed_at": "2026-11-22T15:00:00+00:00",
     "target_started_at": "2026-11-22T15:01:30+00:00", "problems": [], "prior_targets_seen": 0,
@@ -148,6 +157,7 @@ def test_the_seal_is_said_in_every_state(change: dict[str, Any], words: str) -> 
 def test_without_a_ledger_nothing_is_claimed() -> None:
     assert "No ledger was kept" in seal_sentence(None)
     assert prior_words(None) is None
+    assert "none is recorded in this ledger" in (prior_words(SEAL) or "")
     assert "3 targets" in (prior_words(SEAL | {"prior_targets_seen": 3}) or "")
 
 

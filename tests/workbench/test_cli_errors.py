@@ -101,6 +101,19 @@ def test_debug_shows_where_it_happened() -> None:
         main(["--debug", "backtest", "missing.csv"])
 
 
+def test_ctrl_c_is_told_and_is_status_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("workbench.estimate.fit_law", interrupted)
+    status, out, err = told(capsys, "fit", "runs.csv", "--law", "power")
+    assert (status, out) == (130, "")
+    what, remedy = err.splitlines()
+    assert what == "error: interrupted" and "goes on from there" in remedy
+
+
 def test_a_refused_fit_is_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = tmp_path / "runs.csv"
     table.write_text("flops,loss\n1e18,3.1\n")

@@ -38,6 +38,7 @@ def told(imported: Imported, *, doubt: bool | None = None) -> str:
         ("1.3B", "n_active", 1.3e9),
         ("350 M params", "n_active", 350e6),
         ("1,300,000,000", "n_total", 1.3e9),
+        ("1,300", "steps", 1300.0),
         ("1.4T tokens", "tokens", 1.4e12),
         ("1e9", "tokens", 1e9),
         ("3 PF-days", "flops", 3 * PF_DAY),
@@ -197,6 +198,18 @@ def test_a_scale_is_guessed_only_where_the_other_columns_confirm_it(tmp_path: Pa
     assert "n_active=params*FACTOR" in caught.value.remedy
     told_so = import_table(alone, {"n_active": "params*1e9"})
     assert told_so.table["n_active"].tolist() == [0.1e9, 1.3e9]
+
+
+def test_a_table_that_carries_its_product_counts_plainly(tmp_path: Path) -> None:
+    rows = [(3632, 5088, 1.6e8, 3.2), (9344, 20928, 1.6e9, 2.3)]
+    text = "n_active,tokens,flops,flops_6nd,loss\n"
+    text += "".join(f"{n},{t},{f},{6 * n * t},{loss}\n" for n, t, f, loss in rows)
+    imported = import_table(write(tmp_path, text))
+    assert imported.table["n_active"].tolist() == [3632, 9344]
+    assert "guessed" not in told(imported)
+    scaled = "n_active,tokens,flops_6nd,loss\n100,2,1200,3.5\n200,4,4800,3.2\n"  # M, B, 1e15
+    with pytest.raises(InputError, match="in which unit"):
+        import_table(write(tmp_path, scaled, "scaled.csv"))
 
 
 def test_both_counts_small_is_a_question_not_a_guess(tmp_path: Path) -> None:

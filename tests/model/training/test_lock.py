@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from model.training.lock import RunLocked, hold_lock, is_locked
+from model.training.lock import LOCK_NAME, PATIENCE, RunLocked, hold_lock
 
 HOLDER = """
 import sys, time
@@ -28,16 +30,22 @@ def test_second_process_refuses_by_name_until_the_first_dies(tmp_path: Path) -> 
         refusal = rf"being trained by process {holder.pid} on"
         with pytest.raises(RunLocked, match=refusal), hold_lock(tmp_path):
             pass
-        assert is_locked(tmp_path)
         holder.kill()
         holder.wait()
-    assert not is_locked(tmp_path)
-    with hold_lock(tmp_path):
-        assert is_locked(tmp_path)
+    with hold_lock(tmp_path), pytest.raises(RunLocked, match="stop it"), hold_lock(tmp_path):
+        pass
+
+
+def test_a_moments_look_does_not_keep_a_run_out(tmp_path: Path) -> None:
+    (tmp_path / LOCK_NAME).touch()
+    with (tmp_path / LOCK_NAME).open() as looked_at:
+        fcntl.flock(looked_at, fcntl.LOCK_SH)
+        threading.Timer(PATIENCE / 5, fcntl.flock, (looked_at, fcntl.LOCK_UN)).start()
+        with hold_lock(tmp_path):
+            pass
 
 
 def test_free_again_after_the_block(tmp_path: Path) -> None:
-    assert not is_locked(tmp_path)
     for _ in range(2):
         with hold_lock(tmp_path):
             pass
