@@ -3,8 +3,9 @@
 Rule. Each part is forecast on its own (a sum of power laws is no power law). If all parts have a
 forecast, the headline is their weighted mean, quantile by quantile (`fits.quantiles.comonotone`).
 If some refuse, but carry at most a quarter of the weighted loss at the largest rung, the headline
-column is forecast directly, with a caution. If they carry more, the headline refuses by the same
-name: a total cannot be surer than the part that moves it.
+column is forecast directly, with a caution, from the runs that every heavy part (above a quarter)
+keeps. If they carry more, the headline refuses by the same name: a total cannot be surer than the
+part that moves it, nor in one regime while that part is in another.
 """
 
 from dataclasses import replace
@@ -88,15 +89,30 @@ def predict_loss(
         reason = f"{worst} carries {shares[worst]:.0%} of the loss and is refused: "
         whole = FitError(parts[worst].refused or "refused", reason + (parts[worst].reason or ""))
         return refusal(whole), parts
+    heavy = {part: found[part].left_out for part in found if shares[part] > REFUSED_SHARE}
+    kept, gone = _without_left_out(runs, heavy)
     try:
         direct = forecast_column(
-            runs, targets, loss="loss", seed=seed, grid=grid, max_epochs=max_epochs, draws=draws
+            kept, targets, loss="loss", seed=seed, grid=grid, max_epochs=max_epochs, draws=draws
         )
     except FitError as error:
         return refusal(error), parts
+    direct = replace(direct, left_out=pd.concat([gone, direct.left_out], ignore_index=True))
     if not weights or missing or refused or not _is_mean_of_parts(runs, weights):
         return _direct(direct, missing, refused, bool(weights)), parts
     return _combined(found, weights, direct, grid), parts
+
+
+def _without_left_out(
+    runs: pd.DataFrame, heavy: dict[str, pd.DataFrame]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The runs that every heavy part keeps, and (run_id, reason) of the others."""
+    rows = [gone.assign(reason=part + ": " + gone["reason"]) for part, gone in heavy.items()]
+    if "run_id" not in runs.columns or not rows:
+        return runs, pd.DataFrame(columns=["run_id", "reason"])
+    gone = pd.concat(rows, ignore_index=True).drop_duplicates("run_id")
+    named = runs["run_id"].astype(str)
+    return runs[~named.isin(set(gone["run_id"].astype(str)))], gone[gone["run_id"].isin(named)]
 
 
 def _direct(

@@ -168,7 +168,10 @@ def _grid(ladder: pd.DataFrame, flops: float) -> Vector:
 
 
 def _graded(
-    ladder: pd.DataFrame, samples: pd.DataFrame | None, target: Mapping[str, Any], max_epochs: Epochs
+    ladder: pd.DataFrame,
+    samples: pd.DataFrame | None,
+    target: Mapping[str, Any],
+    max_epochs: Epochs,
 ) -> pd.DataFrame:
     """Samples of the nominal rungs that pass the losses' screens, the blind baseline left out."""
     if samples is None or samples.empty or ladder.empty:

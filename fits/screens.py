@@ -13,7 +13,7 @@ columns are absent or empty: an outside table with only `flops` and `loss` loses
 | depth | `layers` | fewer than 2 layers |
 | epochs | `epochs_<source>` | above `max_epochs`, of any source or of that one |
 | bigram | `bigram_<part>` | loss not below the bigram model of the same tokens |
-| tokens per parameter | `n_active`, `tokens`, `role` | role grid, or off the nominal by more than 2x |
+| tokens per parameter | `n_active`, `tokens`, `role` | role grid, or off by more than 2x |
 | regime | `bigram_<part>`, `trigram_<part>` | near the bigram while larger runs pass the trigram |
 """
 

@@ -116,9 +116,7 @@ def _target_rates(inputs: ReportInputs) -> dict[str, Any]:
     return found | dict(inputs.actual.get("pass_rate_buckets") or {})
 
 
-def _judge_all(
-    prediction: Prediction, inputs: ReportInputs, rates: Mapping[str, Any]
-) -> Outcomes:
+def _judge_all(prediction: Prediction, inputs: ReportInputs, rates: Mapping[str, Any]) -> Outcomes:
     known, lost = inputs.actual or {}, inputs.diverged
     target = prediction.target.get("flops") or known.get("flops")
     loss = partial(judge, target_flops=target, diverged=lost)

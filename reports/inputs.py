@@ -26,7 +26,8 @@ class ReportInputs:
 
     predictions: the first is the headline. actual: loss, loss_se, loss_<part>, pass_rate,
     pass_rate_buckets, flops, run_id, as far as they were measured; None before the target is
-    trained; {"status": "diverged"} with no loss where it diverged. seal: state, sealed_before_target, head, sealed_at, target_started_at, problems,
+    trained; {"status": "diverged"} with no loss where it diverged. seal: state,
+    sealed_before_target, head, sealed_at, target_started_at, problems,
     prior_targets_seen; None where no ledger was kept. wall: seconds by stage.
     """
 

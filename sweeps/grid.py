@@ -152,7 +152,8 @@ def choose_shape(
             if budget < smallest * (1 - 1e-9):
                 raise ValueError(
                     f"budget {budget:.3g} FLOPs is too small for any shape of this family: "
-                    f"width {width} needs at least {smallest:.3g} FLOPs"
+                    f"width {width} needs at least {smallest:.3g} FLOPs\n"
+                    "raise it, or make the smallest shape cheaper (width_step, vocab, context)"
                 )
         nominal = flops_at(sweep, shape, sequences, per_sequence)
         distance = abs(math.log(nominal / budget))
@@ -191,6 +192,6 @@ def allocate(
     if abs(flops / budget - 1) > TOLERANCE:
         raise ValueError(
             f"budget {budget:.3g} FLOPs: {steps} steps of {batch} sequences count {flops:.3g}, "
-            f"which is not within {TOLERANCE:.0%}; ask for a larger budget"
+            f"which is not within {TOLERANCE:.0%}\nask for a larger budget"
         )
     return Allocation(shape=shape, batch=batch, steps=steps, images=images, flops=flops)

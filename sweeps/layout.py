@@ -1,7 +1,8 @@
 """Where a sweep's files lie, and the two files that are written once.
 
 A sweep folder holds `sweep.toml`, `sweep.json`, `plan.json`, `execution.json` and one folder a run,
-named by the run's id. `execution.json` freezes what was chosen by measuring; a later run never chooses again.
+named by the run's id. `execution.json` freezes what was chosen by measuring; a later run never
+chooses again.
 """
 
 from __future__ import annotations

@@ -35,6 +35,7 @@ class SweepProgress:
             TextColumn("{task.fields[note]}"),
             console=self._console,
             disable=not self._console.is_terminal,
+            refresh_per_second=2,  # drawing takes CPU from the runs
         )
         self._overall = self._bars.add_task("sweep", total=1.0, note="")
         self._workers: dict[int, TaskID] = {}

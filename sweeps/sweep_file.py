@@ -21,6 +21,8 @@ from model.data.spec import PACKAGED_ORIGINS, DataSpec, SourceSpec
 from model.records import from_json
 from model.training.spec import EvaluationSpec
 
+REMEDY = "correct that key; sweeps/sweep_file.py documents all of them, sweeps/demo.toml shows them"
+
 
 def _within(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
@@ -267,7 +269,10 @@ def load_sweep(path: Path) -> Sweep:
         raise ValueError(f"{path}: not valid TOML ({error})") from None
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
-    sweep = from_json(Sweep, table, where=str(path))
+    try:
+        sweep = from_json(Sweep, table, where=str(path))
+    except ValueError as error:
+        raise ValueError(f"{error}\n{REMEDY}") from None
     folder = path.resolve().parent
     sources = tuple(
         dataclasses.replace(source, origin=_located(source.origin, folder))

@@ -61,11 +61,13 @@ class Explained:
 
 
 def explain(error: BaseException, command: str = "workbench") -> Explained:
-    """The error in two lines; the second line of its own message is the remedy where it has one."""
-    what, _, own_remedy = str(error).strip().partition("\n")
+    """The error in two lines; the remedy is the second line of its own message, or its last
+    sentence, where it has one.
+    """
+    what, own_remedy = _two(str(error))
     kind, status, remedy = type(error).__name__, FAILED, ""
     if hasattr(error, "format_message"):  # the parser of the command line
-        what, _, own_remedy = str(error.format_message()).strip().partition("\n")
+        what, own_remedy = _two(str(error.format_message()))
         kind, status = "UsageError", BAD_INPUT
         remedy = f"`{command} --help` shows what is accepted"
     elif _is_fit_error(error):
@@ -75,6 +77,7 @@ def explain(error: BaseException, command: str = "workbench") -> Explained:
         what, remedy = _explain_import(error)
     elif isinstance(error, OSError):
         what, remedy = _explain_system(error)
+        what, own_remedy = _two(what)
     elif isinstance(error, KeyboardInterrupt):
         what, status = "interrupted", INTERRUPTED
         remedy = "what was finished is kept; the same command again goes on from there"
@@ -92,6 +95,16 @@ def explain(error: BaseException, command: str = "workbench") -> Explained:
     return Explained(kind=kind, what=what, remedy=remedy, status=status)
 
 
+def _two(message: str) -> tuple[str, str]:
+    """What happened, and what to do: errors have one sentence for each, or a line for each."""
+    what, _, remedy = message.strip().partition("\n")
+    if not remedy:
+        first, stop, last = what.rpartition(". ")
+        if stop and last[:1].isupper():
+            return first, last[0].lower() + last[1:]
+    return what, remedy
+
+
 def _is_fit_error(error: BaseException) -> bool:
     """By name: importing `fits` only to tell a typing mistake would take half a second."""
     return any(kind.__name__ == "FitError" for kind in type(error).__mro__)
@@ -107,7 +120,8 @@ def _explain_import(error: ImportError) -> tuple[str, str]:
 
 def _explain_system(error: OSError) -> tuple[str, str]:
     where = f"{error.filename}: " if error.filename else ""
-    what = f"{where}{(error.strerror or str(error)).lower()}"
+    text = error.strerror or str(error)
+    what = f"{where}{text[:1].lower()}{text[1:]}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return what, "free some space; the same command again goes on, nothing finished is lost"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

@@ -97,6 +97,13 @@ def verify(path: Path, *, now: datetime | None = None) -> list[str]:
     return list(read(path, now=now).problems)
 
 
+def check(path: Path) -> None:
+    """Raise LedgerError where the ledger is broken, before hours go into what it cannot take."""
+    problems = verify(path)
+    if problems:
+        raise LedgerError(f"{path} is broken: {problems[0]}")
+
+
 def head(path: Path) -> str:
     """The hash of the last entry, GENESIS for none: what to keep elsewhere as an anchor."""
     return read(path).head

@@ -112,12 +112,9 @@ def predict_table(
     """A prediction of each target from all runs of at most its compute; refusals stand inside."""
     made = []
     for target in targets:
-        prediction = predict_target(
-            outside.runs, None, target, ratio=1.0, loss_weights={}, seed=seed
-        )
-        cautions = (*prediction.loss.cautions, *target_doubts(target))
-        loss = replace(prediction.loss, cautions=cautions)
-        made.append(replace(prediction, name=target_name(target), loss=loss))
+        found = predict_target(outside.runs, None, target, ratio=1.0, loss_weights={}, seed=seed)
+        loss = replace(found.loss, cautions=(*found.loss.cautions, *target_doubts(target)))
+        made.append(replace(found, name=target_name(target), loss=loss))
         if step:
             step()
     return tuple(made)
@@ -226,10 +223,8 @@ def _wanted(
     others = [target_name(t) for t in asked if t not in same]
     run = f"{measured['run_id']} ({flops:.4g} FLOPs)"
     if targets and not same and named:
-        raise InputError(
-            f"the run {run} is not the target: {'; '.join(others)}",
-            "leave out --target: the run is then held against its own compute",
-        )
+        remedy = "leave out --target: the run is then held against its own compute"
+        raise InputError(f"the run {run} is not the target: {'; '.join(others)}", remedy)
     if targets and not same:
         return asked, None, [f"the table's target {run} is another one and is not compared"]
     notes = [f"of other compute than {run}, not compared: {'; '.join(others)}"] if others else []
@@ -240,14 +235,11 @@ def _wanted(
 def _largest(outside: Outside) -> float:
     """The largest compute of the finished runs that a fit may see."""
     runs = outside.runs
-    largest = float(runs.loc[(runs["status"] == "finished") & _is_ladder(runs), "flops"].max())
+    fitted = (runs["status"] == "finished") & runs["role"].isin(LADDER_ROLES)
+    largest = float(runs.loc[fitted, "flops"].max())
     if not largest > 0:
         raise InputError(f"{outside.path} holds no finished run", "see its `status` column")
     return largest
-
-
-def _is_ladder(runs: pd.DataFrame) -> "pd.Series[bool]":
-    return runs["role"].isin(LADDER_ROLES)
 
 
 def _flops_source(imported: Imported) -> str:
@@ -266,23 +258,18 @@ def _with_actual(
         if not chosen.any():
             raise InputError(f"{outside.path} has no run {name!r}", "name one of its run_id")
         if not (chosen & ended).any():
-            raise InputError(
-                f"{outside.path}: run {name!r} has not ended, or its flops are empty",
-                "name a run that finished or diverged",
-            )
+            what = f"{outside.path}: run {name!r} has not ended, or its flops are empty"
+            raise InputError(what, "name a run that finished or diverged")
         runs.loc[chosen, "role"] = "target"
-        rows = runs[chosen & ended]
-    else:
-        rows = runs[(runs["role"] == "target") & ended]
+    rows = runs[(runs["role"] == "target") & ended & (name is None or runs["run_id"] == name)]
     if rows.empty:
         return runs, None, []
     row = rows.iloc[0]
     notes = []
     if len(rows) > 1:
         notes.append(f"{len(rows)} rows are targets; {row['run_id']} is compared, the first")
-    keys: list[str] = ["run_id", *TARGET_KEYS]
     lost = row["status"] == "diverged"
-    keys += [] if lost else ["loss", "loss_se"]
+    keys = ("run_id", *TARGET_KEYS, *(() if lost else ("loss", "loss_se")))
     measured = {key: plain(row[key]) for key in keys if key in row and pd.notna(row[key])}
     return runs, measured | ({"status": "diverged"} if lost else {}), notes
 

@@ -29,7 +29,7 @@ from sweeps.sweep_file import load_sweep
 from sweeps.table import collect, samples, write_tables
 from workbench import ledger
 from workbench.errors import Failure
-from workbench.prepare import Prepared, prepare
+from workbench.prepare import LEDGER_NAME, Prepared, prepare
 from workbench.report_inputs import gather
 from workbench.seal import sealed_predictions
 
@@ -48,11 +48,12 @@ class Done:
 def run_sweep(sweep_path: Path, runs: Path, tell: Callable[[str], None]) -> Done:
     """Take a sweep file the whole way; `tell` gets a line for each stage.
 
-    Raises ValueError for bad input, SweepBusy where another process has this sweep, Failure where
-    training could not finish.
+    Raises ValueError for bad input, LedgerError where the ledger is broken, SweepBusy where another
+    process has this sweep, Failure where training could not finish.
     """
     sweep = load_sweep(sweep_path)
     folder = runs / sweep.name
+    ledger.check(runs / LEDGER_NAME)
     with hold(folder, "pipeline.lock"):
         with data_progress() as progress, stage(folder, "data"):
             prepared = prepare(sweep, sweep_path, runs, progress)
@@ -157,9 +158,7 @@ def seal_predictions(prepared: Prepared) -> tuple[Prediction, ...]:
             ratio=ratio,
             loss_weights=prepared.sweep.loss,
             seed=prepared.sweep.seed,
-            max_epochs={
-                source.name: source.max_epochs for source in prepared.sweep.data.resolved()
-            },
+            max_epochs=max_epochs,
         )
         prediction = replace(prediction, cautions=(*prediction.cautions, *unread))
         body = {

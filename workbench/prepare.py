@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -61,10 +62,11 @@ def preview(sweep_path: Path, runs: Path) -> tuple[Sweep, Plan]:
     """The plan as far as it is known without building or measuring anything."""
     sweep = load_sweep(sweep_path)
     folder = runs / sweep.name
-    manifest = find_manifest(sweep.data.spec(), runs / DATA_FOLDER)
     execution = _frozen(folder, "ladder")
     target_execution = _frozen(folder, "target")
-    planned = plan(sweep, manifest, execution, target_execution=target_execution)
+    with _about(sweep_path):
+        manifest = find_manifest(sweep.data.spec(), runs / DATA_FOLDER)
+        planned = plan(sweep, manifest, execution, target_execution=target_execution)
     return sweep, planned
 
 
@@ -81,7 +83,9 @@ def prepare(
     """
     folder = runs / sweep.name
     spec = sweep.data.spec()
-    plan(sweep)  # a bad grid should fail before minutes go into the data
+    with _about(sweep_path):  # a bad grid should fail before minutes go into the data
+        plan(sweep)
+        dataset_folder(spec, runs / DATA_FOLDER)
     manifest = build_dataset(spec, runs / DATA_FOLDER, progress)
     data_folder = runs / DATA_FOLDER / manifest.key
     shape = plan(sweep, manifest).ladder[-1].shape
@@ -102,6 +106,15 @@ def prepare(
     return Prepared(
         sweep=sweep, folder=folder, data_folder=data_folder, manifest=manifest, plan=planned
     )
+
+
+@contextmanager
+def _about(sweep_path: Path) -> Iterator[None]:
+    """Name the sweep file in what is wrong with its content."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{sweep_path}: {error}") from error
 
 
 def _frozen(folder: Path, role: str) -> Execution | None:

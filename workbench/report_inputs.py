@@ -15,6 +15,7 @@ from sweeps.layout import SWEEP_NAME, kept_sweep
 from sweeps.planned import Plan, load_plan
 from sweeps.sweep_file import Sweep
 from sweeps.table import collect, curves, samples
+from workbench import ledger
 from workbench.errors import InputError
 from workbench.prepare import DATA_FOLDER, LEDGER_NAME, find_manifest
 from workbench.seal import first_metrics_line, seal_state, sealed_predictions
@@ -31,6 +32,7 @@ def gather(folder: Path, *, wall: Mapping[str, float], anchor: str | None = None
     assert target.run_id is not None
     sealed = sealed_predictions(book, sweep.name, target.run_id)
     if not sealed:
+        ledger.check(book)
         raise InputError(
             f"{folder}: no prediction of its target is sealed in {book}",
             f"`workbench run {folder / SWEEP_NAME}` trains what is missing and seals first",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fits.prediction import Prediction
+from workbench.errors import Failure
 from workbench.ledger import CLOCK_SLACK, GENESIS, Entry, read
 
 
@@ -129,6 +130,19 @@ def first_metrics_line(run_folder: Path) -> dict[str, Any] | None:
     if not isinstance(data, dict):
         raise ValueError(f"{path}, line 1: not an object; was it edited?")
     return data
+
+
+def refuse_broken(report: Path) -> None:
+    """Raise Failure where a written report.json shows a broken seal: whoever reads only the exit
+    status must not take it for a sealed prediction.
+    """
+    found = json.loads(report.read_text(encoding="utf-8")).get("seal") or {}
+    if found.get("state") == "broken":
+        raise Failure(
+            f"{report}: the seal is broken: {(found.get('problems') or ['see there'])[0]}",
+            "the report is written and says so; compare the ledger with a copy (a commit, a "
+            "backup), and read the prediction as a fit after the fact",
+        )
 
 
 def _later_seals(own: list[Entry], counted: list[Entry]) -> tuple[dict[str, Any], ...]:

@@ -16,7 +16,6 @@ from model.data.spec import SourceSpec
 
 DEFAULT_PROGRAM_BYTES = 8_000_000
 _BYTES_PER_PROGRAM_TOKEN = 3
-_BYTES_PER_PROGRAM_TOKEN = 3
 _FEWEST_UNITS = 20  # below this, documents are cut into blocks that count as units
 _BLOCKS = 60
 # A capped corpus still holds at least this many units: none may give more than cap / 20.
@@ -86,7 +85,6 @@ def origin_licence(source: SourceSpec) -> str:
 
 
 def folder_hash(folder: Path) -> str:
-    """Hash of the Python files in a folder."""
     """Hash of the Python files in a folder."""
     digest = hashlib.sha256()
     for path in sorted(folder.glob("*.py")):

@@ -3,9 +3,11 @@
 An image stands in the sequence as 4 image tokens, one for each 8x8 patch from the left, and is
 followed by its digits and the end token. (With 4x4 patches a model learns to read suddenly, between
 3e11 and 6e11 FLOPs in a pilot, which no small ladder can extrapolate.) A window holds as many
-strips as fit at their longest, so that every window has the same number of images. The 1,797 source digits are scikit-learn's
-(UCI optical recognition of handwritten digits); a source digit is never in training and held out.
-Only digit indices are stored; pixels and tokens are drawn when a batch is made.
+strips as fit at their longest, so that every window has the same number of images.
+
+The 1,797 source digits are scikit-learn's (UCI optical recognition of handwritten digits); a source
+digit is never in training and held out. Only digit indices are stored; pixels and tokens are drawn
+when a batch is made.
 """
 
 import hashlib

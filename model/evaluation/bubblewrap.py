@@ -1,9 +1,10 @@
 """Runs code beyond the allow-list, one process a sample, inside bubblewrap's namespaces.
 
 No network, no process but its own, the interpreter's files read-only, an empty /tmp. For tests
-given as pairs, expected outputs never enter the sandbox, so a verdict cannot be forged. For tests
-given as asserts, a secret that is due after the last assert stands for the verdict: printing or
-exiting does not forge it, but code that searches the interpreter's memory could.
+given as pairs, expected outputs never enter the sandbox, so a verdict cannot be forged. Tests given
+as asserts run beside the code they test and trust it not to cheat: printing or exiting does not
+forge a verdict, but code that reaches into its caller's frame, or returns an object that equals
+everything, passes.
 """
 
 import functools

@@ -27,7 +27,7 @@ class RunLocked(Exception):
 def hold_lock(folder: Path) -> Iterator[None]:
     """Hold the folder's lock for the length of the block; RunLocked where another has it.
 
-    Tries for PATIENCE seconds, since one who only looks whether it is held may hold it for a moment.
+    Tries for PATIENCE seconds: whoever only looks whether it is held may hold it for a moment.
     """
     path = folder / LOCK_NAME
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)

@@ -43,7 +43,6 @@ def train_step(state: TrainingState, batch: Batch, inputs: Inputs) -> None:
         state.sums.scalars[0] += 1
         state.sums.scalars[1] += norm
         if router is not None:
-            state.sums.scalars[2] += router.entropy
             state.sums.load += router.load_LE
     state.rows += np.bincount(batch.source, minlength=state.rows.size)
     state.images += 0 if batch.patches is None else int(batch.patches.shape[0])

@@ -6,6 +6,7 @@ so many steps. The sums are part of a checkpoint: a line that spans a restart is
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,7 @@ class Sums:
 
     loss: Tensor  # by part: weight times cross-entropy
     weight: Tensor  # by part
-    scalars: Tensor  # steps, gradient norm, router entropy
+    scalars: Tensor  # steps, gradient norm
     load: Tensor  # (layers, experts) tokens routed
 
     @classmethod
@@ -31,7 +32,7 @@ class Sums:
         return cls(
             torch.zeros(parts, device=device),
             torch.zeros(parts, device=device),
-            torch.zeros(3, device=device),
+            torch.zeros(2, device=device),
             torch.zeros(layers, experts, device=device),
         )
 
@@ -53,7 +54,7 @@ class Sums:
         """Means over the stretch. `loss` is the headline mix, None where a part did not occur;
         `loss_tokens` the plain mean over weighted tokens, None only where there were none."""
         loss, weight = self.loss.tolist(), self.weight.tolist()
-        steps, norm, entropy = self.scalars.tolist()
+        steps, norm = self.scalars.tolist()
         means = {part: loss[at] / weight[at] for at, part in enumerate(PARTS) if weight[at] > 0}
         whole = all(part in means for part in loss_weights)
         total = sum(loss_weights.values())
@@ -63,6 +64,17 @@ class Sums:
             "loss_tokens": sum(loss) / sum(weight) if sum(weight) > 0 else None,
             **{f"loss_{part}": mean for part, mean in means.items()},
             "grad_norm": norm / steps,
-            "router_entropy": entropy / steps if self.load.shape[1] > 1 else None,
+            "router_entropy": load_entropy(self.load),
             "dead_experts": int((self.load == 0).sum()) if self.load.shape[1] > 1 else None,
         }
+
+
+def load_entropy(load_LE: Tensor) -> float | None:
+    """Entropy of the tokens' spread over experts, as a share of log(experts), mean over layers.
+
+    Of the whole stretch, so that it means the same at every batch size. None for a dense model.
+    """
+    if load_LE.shape[1] < 2:
+        return None
+    share = load_LE / load_LE.sum(dim=1, keepdim=True).clamp(min=1)
+    return float(torch.special.entr(share).sum(dim=1).mean()) / math.log(load_LE.shape[1])

@@ -155,7 +155,7 @@ def test_a_run_is_used_or_left_out_and_never_both():
 
 
 def test_a_refusal_prints_numbers_that_people_read():
-    with pytest.raises(FitError, match="26,000,000x beyond a ladder of 6.25x"):
+    with pytest.raises(FitError, match=r"26,000,000x beyond a ladder of 6\.25x"):
         forecast(ladder(truth), pd.DataFrame({"flops": [1.3e19]}))
 
 

@@ -80,7 +80,7 @@ def test_an_interval_may_reach_a_rate_of_nought():
 
 
 def test_a_refusal_prints_numbers_that_people_read():
-    with pytest.raises(FitError, match="the target is 14,300x beyond rungs spanning 8.75x"):
+    with pytest.raises(FitError, match=r"the target is 14,300x beyond rungs spanning 8\.75x"):
         forecast_passes(one_bucket(), 1e16)
 
 

@@ -178,8 +178,8 @@ def test_passes_are_screened_by_the_targets_tokens_per_parameter(tables):
     more.loc[more.index != off[0], "tokens"] *= 1.9  # the median of the runs is not the nominal
     more.loc[off, "tokens"] *= 0.7
     found = predict_target(more, samples, goal, ratio=25, loss_weights=WEIGHTS)
-    assert set(found.pass_rate.runs_used) == set(found.parts["text"].runs_used) == set(
-        runs["run_id"]
+    assert (
+        set(found.pass_rate.runs_used) == set(found.parts["text"].runs_used) == set(runs["run_id"])
     )
 
 

@@ -64,7 +64,9 @@ def test_a_quantity_is_read_with_its_unit(cell: object, column: str, value: floa
         ("1e999", "loss", "not finite"),
         ("1.1 bpb", "loss", "unreadable"),
         ("12 apples", "tokens", "unreadable"),
-        ("3,21", "loss", "unreadable"),
+        ("3,21", "loss", "ambiguous"),
+        ("3,532", "loss_code", "ambiguous"),
+        ("0,001", "learning_rate", "ambiguous"),
         ("1_000", "tokens", "unreadable"),
         ("50 %", "loss", "unreadable"),
         ("about 3", "loss", "unreadable"),
@@ -73,6 +75,15 @@ def test_a_quantity_is_read_with_its_unit(cell: object, column: str, value: floa
 )
 def test_what_is_no_quantity_is_never_a_number(cell: object, column: str, kind: str) -> None:
     assert read_quantity(cell, column).kind == kind
+
+
+def test_a_comma_in_a_loss_is_refused_with_its_row(tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_text('flops,steps,loss\n1e18,"1,300",3.9\n2e18,"1,400","3,532"\n')
+    with pytest.raises(InputError, match=r"loss, row 2: '3,532' is no plain number"):
+        import_table(path)
+    path.write_text('flops,steps,loss\n1e18,"1,300",3.9\n2e18,"1,400",3.532\n')
+    assert import_table(path).table["steps"].tolist() == [1300, 1400]
 
 
 @given(st.floats(min_value=1e-300, max_value=1e300))

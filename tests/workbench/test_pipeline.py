@@ -180,18 +180,3 @@ def test_interrupted_anywhere_the_same_tables_come_out(
     pd.testing.assert_frame_equal(samples(folder), samples(finished.folder), check_exact=True)
     pd.testing.assert_frame_equal(curves(folder), curves(finished.folder), check_exact=True)
     assert [entry.kind for entry in ledger.read(planned.ledger).entries].count("prediction") == 2
-
-
-def test_a_second_run_at_the_same_time_is_refused(planned: Finished) -> None:
-    words = ("run", planned.sweep, "--runs", planned.runs)
-    with started(*words) as process:
-        wait_for(lambda: list(planned.folder.glob("*/metrics.jsonl")), process)
-        second = workbench(*words)
-        assert process.poll() is None, "the first had ended: nothing was tested"
-        assert second.returncode == 1
-        what, remedy = two_lines(second.stderr)
-        assert str(planned.folder) in what and f"pid {process.pid}" in what
-        assert "stop it" in remedy
-        out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
-    assert "report" in out

@@ -165,4 +165,4 @@ def _command(*words: str | Path) -> list[str]:
 
 
 def _place() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
+    return {**os.environ, "OMP_NUM_THREADS": "1"}

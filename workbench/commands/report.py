@@ -35,6 +35,8 @@ def command(
     json: Json = False,
 ) -> None:
     """Prediction against actual: report.pdf and report.json."""
+    from workbench.seal import refuse_broken
+
     if source.is_dir():
         if target or part or actual or ledger:
             raise ValueError(
@@ -50,6 +52,7 @@ def command(
         files = outside.report_table(
             opened, wanted, out or source.parent, anchor=anchor, actual=actual
         )
+    refuse_broken(files.json)
 
     def people(on: "Console") -> None:
         on.print(files.shown)

@@ -15,8 +15,14 @@ def command(sweep: Sweep, runs: Runs = RUNS, json: Json = False) -> None:
     Interrupted, the same command goes on where it was; finished runs are never trained again.
     """
     from workbench.pipeline import run_sweep
+    from workbench.seal import refuse_broken
 
-    done = run_sweep(sweep, runs, console(stderr=True).print)
+    try:
+        done = run_sweep(sweep, runs, console(stderr=True).print)
+    except OSError as error:
+        error.filename = error.filename or str(runs)  # a full disk names no file
+        raise
+    refuse_broken(done.files.json)
 
     def people(out: "Console") -> None:
         for sentence in done.verdict:

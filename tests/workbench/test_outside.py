@@ -1,0 +1,124 @@
+"""Reports on tables: what is held against what, and what is said of the rest."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from workbench import outside
+from workbench.errors import InputError
+
+
+def loss_of(flops: float) -> float:
+    return float(1.8 + 3e3 * flops**-0.17)
+
+
+HEAD = "run_id,role,status,flops,n_active,tokens,loss"
+
+
+def row(name: str, role: str, flops: float, *, status: str = "finished") -> str:
+    n = (flops / 120) ** 0.5
+    return f"{name},{role},{status},{flops!r},{n!r},{20 * n!r},{loss_of(flops)!r}"
+
+
+@pytest.fixture
+def lines() -> list[str]:
+    return [HEAD, *(row(f"r{k}", "ladder", 10 ** (17 + k / 2)) for k in range(7))]
+
+
+@pytest.fixture
+def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A maker of reports that gives back what would have been drawn."""
+    seen: list[Any] = []
+    monkeypatch.setattr(outside, "write_report", lambda inputs, folder: seen.append(inputs))
+
+    def make(lines: list[str], targets: tuple[str, ...] = (), **options: Any) -> Any:
+        path = tmp_path / "runs.csv"
+        path.write_text("\n".join(lines) + "\n")
+        opened = outside.open_table(path)
+        wanted = [outside.parse_target(text) for text in targets]
+        outside.report_table(opened, wanted, tmp_path, **options)
+        return seen[-1]
+
+    return make
+
+
+def seal(tmp_path: Path, lines: list[str], *targets: str) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_text("\n".join(lines) + "\n")
+    opened = outside.open_table(path)
+    wanted = [outside.parse_target(text) for text in targets]
+    outside.seal(opened, outside.predict_table(opened, wanted))
+
+
+def test_an_actual_without_a_target_is_held_against_its_own_compute(
+    shown: Any, lines: list[str]
+) -> None:
+    inputs = shown([*lines, row("big", "ladder", 3e21)], actual="big")
+    assert len(inputs.predictions) == 1
+    assert inputs.headline.target["flops"] == pytest.approx(3e21)
+    assert {"n_active", "tokens"} <= set(inputs.headline.target)
+    assert "big" not in inputs.headline.loss.runs_used
+    assert inputs.actual["loss"] == pytest.approx(loss_of(3e21))
+
+
+def test_a_row_of_role_target_needs_no_name_and_is_not_the_largest_run(
+    shown: Any, lines: list[str]
+) -> None:
+    target = row("goal", "target", 5e21)
+    assert shown([*lines, target]).headline.target["flops"] == pytest.approx(5e21)
+    waiting = shown([*lines, row("goal", "target", 5e21, status="running")])
+    assert waiting.headline.target["flops"] == pytest.approx(1e21)  # 10x the largest of the ladder
+    assert waiting.actual is None
+
+
+def test_only_sealed_predictions_of_that_compute_are_compared_and_the_rest_named(
+    shown: Any, lines: list[str], tmp_path: Path
+) -> None:
+    seal(tmp_path, lines, "flops=1e21", "flops=3e21")
+    inputs = shown([*lines, row("big", "ladder", 3.03e21)], actual="big")
+    assert [item.name for item in inputs.predictions] == ["flops=3e+21"]
+    assert inputs.actual is not None and inputs.seal is not None
+    assert any("not compared: flops=1e+21" in note for note in inputs.notes)
+    other = shown([*lines, row("big", "ladder", 3.2e21)], actual="big")
+    assert [item.target["flops"] for item in other.predictions] == [pytest.approx(3.2e21)]
+    assert other.seal is None  # what was made now was never sealed
+
+
+def test_a_named_actual_of_another_target_is_refused_and_a_role_is_left_aside(
+    shown: Any, lines: list[str]
+) -> None:
+    with pytest.raises(InputError, match=r"big \(3e\+21 FLOPs\) is not the target: flops=1e\+22"):
+        shown([*lines, row("big", "ladder", 3e21)], ("flops=1e22",), actual="big")
+    inputs = shown([*lines, row("goal", "target", 3e21)], ("flops=1e22",))
+    assert inputs.actual is None and inputs.headline.target["flops"] == 1e22
+    assert any("goal" in note and "not compared" in note for note in inputs.notes)
+
+
+def test_a_diverged_actual_is_told_and_one_that_never_ended_refused(
+    shown: Any, lines: list[str]
+) -> None:
+    inputs = shown([*lines, row("big", "ladder", 3e21, status="diverged")], actual="big")
+    assert inputs.diverged and "loss" not in inputs.actual
+    with pytest.raises(InputError, match="has not ended"):
+        shown([*lines, row("big", "ladder", 3e21, status="running")], actual="big")
+
+
+def test_a_repeated_key_is_refused_and_a_doubtful_compute_is_a_caution(
+    lines: list[str], tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="names flops twice"):
+        outside.parse_target("flops=1e21,flops=1e22")
+    path = tmp_path / "runs.csv"
+    path.write_text("\n".join(lines) + "\n")
+    opened = outside.open_table(path)
+    n = float(np.sqrt(1e21 / 120))
+    for factor, doubted in ((1.0, False), (2.9, False), (3.1, True), (0.3, True)):
+        target = outside.parse_target(f"flops={factor * 1e21},n_active={n},tokens={20 * n}")
+        found = outside.predict_table(opened, [target])[0]
+        assert any("mistyped" in note for note in found.loss.cautions) == doubted
+        assert json.loads(found.to_json())
