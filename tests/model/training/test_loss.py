@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 
 from model.training.loss import objective, row_losses, unigram_loss  # noqa: E402
 from model.training.step import clip_gradients  # noqa: E402
-from model.training.sums import Sums  # noqa: E402
+from model.training.sums import Sums, load_entropy  # noqa: E402
 
 
 def test_row_losses_are_weighted_cross_entropies() -> None:
@@ -58,13 +58,20 @@ def test_a_line_has_no_headline_where_a_part_did_not_occur() -> None:
     sums = Sums.zeros(layers=1, experts=2, device="cpu")
     sums.loss += torch.tensor([6.0, 0.0, 0.0, 1.0])
     sums.weight += torch.tensor([2.0, 0.0, 0.0, 1.0])
-    sums.scalars += torch.tensor([2.0, 1.0, 1.8])
-    sums.load += torch.tensor([[1.0, 0.0]])
+    sums.scalars += torch.tensor([2.0, 1.0])
+    sums.load += torch.tensor([[3.0, 0.0]])
     line = sums.line({"text": 3.0, "vision": 1.0})
     assert (line["loss"], line["loss_text"], line["loss_vision"]) == (2.5, 3.0, 1.0)
     assert line["loss_tokens"] == pytest.approx(7 / 3) and "loss_code" not in line
     assert (line["grad_norm"], line["dead_experts"]) == (0.5, 1)
-    assert line["router_entropy"] == pytest.approx(0.9)
+    assert line["router_entropy"] == pytest.approx(0)
     assert sums.line({"text": 1.0, "code": 1.0})["loss"] is None
     sums.reset()
     assert float(sums.loss.sum() + sums.load.sum()) == 0
+
+
+def test_router_entropy_is_of_the_whole_stretch() -> None:
+    one_sided = torch.tensor([[8.0, 0.0], [4.0, 4.0]]), torch.tensor([[0.0, 8.0], [4.0, 4.0]])
+    assert load_entropy(one_sided[0]) == pytest.approx(0.5)
+    assert load_entropy(one_sided[0] + one_sided[1]) == pytest.approx(1)
+    assert load_entropy(torch.ones(2, 1)) is None
