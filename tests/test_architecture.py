@@ -159,7 +159,8 @@ def test_public_functions_and_classes_say_what_they_are() -> None:
         if not ast.get_docstring(tree(path)):
             silent.append(name(path))
         for node in tree(path).body:
-            public = isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name[0] != "_"
-            if public and not ast.get_docstring(node):
+            if not isinstance(node, (ast.FunctionDef, ast.ClassDef)) or node.name[0] == "_":
+                continue
+            if not ast.get_docstring(node):
                 silent.append(f"{name(path)}:{node.name}")
     assert not silent, f"no docstring: {silent}"

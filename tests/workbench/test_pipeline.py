@@ -22,8 +22,8 @@ from workbench.cli import main
 
 pytestmark = pytest.mark.slow
 # What depends on the moment and on how often a run was interrupted, never on the spec.
-MEASURED = ("seconds_start", "seconds_train", "seconds_evaluate", "seconds_save", "restarts")
-MEASURED += ("tokens_per_second", "flops_per_second", "mfu", "peak_memory_bytes")
+MEASURED = ["seconds_start", "seconds_train", "seconds_evaluate", "seconds_save", "restarts"]
+MEASURED += ["tokens_per_second", "flops_per_second", "mfu", "peak_memory_bytes"]
 
 
 def printed(capsys: pytest.CaptureFixture[str], *words: str | Path, status: int = 0) -> Any:
@@ -174,8 +174,8 @@ def test_interrupted_anywhere_the_same_tables_come_out(
     done = workbench(*words)
     assert done.returncode == 0, done.stderr
     assert len(results(folder)) == LADDER_RUNS + 1 and held() == []
-    table = collect(folder).drop(columns=list(MEASURED))
-    expected = collect(finished.folder).drop(columns=list(MEASURED))
+    table = collect(folder).drop(columns=MEASURED)
+    expected = collect(finished.folder).drop(columns=MEASURED)
     pd.testing.assert_frame_equal(table, expected, check_exact=True)
     pd.testing.assert_frame_equal(samples(folder), samples(finished.folder), check_exact=True)
     pd.testing.assert_frame_equal(curves(folder), curves(finished.folder), check_exact=True)
