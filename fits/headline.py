@@ -1,11 +1,12 @@
 """The headline loss from its parts, and under other ways of counting compute.
 
-Rule. Each part is forecast on its own (a sum of power laws is no power law). If all parts have a
-forecast, the headline is their weighted mean, quantile by quantile (`fits.quantiles.comonotone`).
-If some refuse, but carry at most a quarter of the weighted loss at the largest rung, the headline
-column is forecast directly, with a caution, from the runs that every heavy part (above a quarter)
-keeps. If they carry more, the headline refuses by the same name: a total cannot be surer than the
-part that moves it, nor in one regime while that part is in another.
+Rule. Each part is forecast on its own (a sum of power laws is no power law). The headline is their
+weighted mean, quantile by quantile (`fits.quantiles.comonotone`). A part that refuses, and carries
+at most a quarter of the weighted loss at the largest rung, enters as what is certain of it: it lies
+somewhere between 0 and its loss at the last rung. If refused parts carry more, the headline refuses
+by the same name: a total cannot be surer than the part that moves it. Only where the parts do not
+add up to the headline (one was never measured, or the weights are others) is its own column fitted,
+from the runs that every heavy part keeps.
 """
 
 from dataclasses import replace
@@ -15,7 +16,7 @@ import pandas as pd
 
 from fits.estimate import Estimate, band_rows, named_rows, plain, refusal
 from fits.forecast import Forecast, forecast_column
-from fits.observations import FitError, Vector
+from fits.observations import FitError, Matrix, Vector, budgets
 from fits.quantiles import comonotone, quantile_table
 from fits.screens import Epochs
 
@@ -98,9 +99,28 @@ def predict_loss(
     except FitError as error:
         return refusal(error), parts
     direct = replace(direct, left_out=pd.concat([gone, direct.left_out], ignore_index=True))
-    if not weights or missing or refused or not _is_mean_of_parts(runs, weights):
-        return _direct(direct, missing, refused, bool(weights)), parts
-    return _combined(found, weights, direct, grid), parts
+    if not weights or missing or not _is_mean_of_parts(runs, weights):
+        return _direct(direct, missing, bool(weights)), parts
+    at = float(targets["flops"].iloc[0])
+    bounds = {part: bounded_draws(runs, part, at, grid, draws) for part in refused}
+    return _combined(found, bounds, weights, direct, grid), parts
+
+
+def bounded_draws(
+    runs: pd.DataFrame, part: str, flops: float, grid: Vector, draws: int
+) -> tuple[Matrix, Matrix]:
+    """A part without a law, at the target (draws, 1) and along the curve (draws, points).
+
+    Uniform from 0 to the mean loss of the largest budget, which a larger run should not exceed;
+    along the curve the lower end falls evenly in log compute. At measured budgets, their means.
+    """
+    measured = runs[["flops", f"loss_{part}"]].dropna().astype(float)
+    means = measured.groupby(budgets(measured["flops"].to_numpy())).mean().sort_values("flops")
+    known, losses = np.log(means["flops"].to_numpy()), means[f"loss_{part}"].to_numpy()
+    share = (np.arange(draws)[:, None] + 0.5) / draws
+    beyond = np.clip((np.log(grid) - known[-1]) / max(np.log(flops) - known[-1], 1e-9), 0, 1)
+    on_curve = np.interp(np.log(grid), known, losses) * (1 - beyond * (1 - share))
+    return losses[-1] * share, on_curve
 
 
 def _without_left_out(
@@ -115,15 +135,11 @@ def _without_left_out(
     return runs[~named.isin(set(gone["run_id"].astype(str)))], gone[gone["run_id"].isin(named)]
 
 
-def _direct(
-    direct: Forecast, missing: list[str], refused: dict[str, float], had_parts: bool
-) -> Estimate:
+def _direct(direct: Forecast, missing: list[str], had_parts: bool) -> Estimate:
     notes = list(direct.cautions)
     if missing:
         notes.append(f"parts never measured: {', '.join(missing)}; the headline is fitted directly")
-    if refused:
-        notes.append(f"parts refused: {', '.join(refused)}; the headline is fitted directly")
-    if had_parts and not missing and not refused:
+    if had_parts and not missing:
         notes.append("the loss is not the weighted mean of its parts; it is fitted directly")
     return replace(to_estimate(direct), cautions=tuple(notes))
 
@@ -136,19 +152,29 @@ def _is_mean_of_parts(runs: pd.DataFrame, weights: dict[str, float]) -> bool:
 
 
 def _combined(
-    found: dict[str, Forecast], weights: dict[str, float], direct: Forecast, grid: Vector
+    found: dict[str, Forecast],
+    bounds: dict[str, tuple[Matrix, Matrix]],
+    weights: dict[str, float],
+    direct: Forecast,
+    grid: Vector,
 ) -> Estimate:
-    order = list(weights)
-    w = [weights[p] for p in order]
-    draws = comonotone([found[p].draws for p in order], w)
-    on_curve = comonotone([found[p].curve_draws for p in order], w)
+    order, w = list(found), [weights[p] for p in (*found, *bounds)]
+    draws = comonotone(
+        [*(f.draws[:, :1] for f in found.values()), *(b[0] for b in bounds.values())], w
+    )
+    on_curve = comonotone(
+        [*(f.curve_draws for f in found.values()), *(b[1] for b in bounds.values())], w
+    )
     row = plain(quantile_table(draws, np.zeros(draws.shape[1])).iloc[0].drop("flops"))
-    total = sum(w)
+    total = sum(weights[p] for p in order)
     laws = sorted({law for p in order for law in found[p].weights})
     mixed = {
         law: sum(weights[p] / total * found[p].weights.get(law, 0.0) for p in order) for law in laws
     }
     cautions = [f"{p}: {note}" for p in order for note in found[p].cautions]
+    cautions += [
+        f"{p} refused; it enters as anything from 0 to its loss at the last rung" for p in bounds
+    ]
     alone = float(direct.table["median"].iloc[0])
     if not row["lo50"] <= alone <= row["hi50"]:
         cautions.append(

@@ -220,12 +220,12 @@ def prediction_line(prediction: Prediction) -> str:
 def stage(folder: Path, name: str) -> Iterator[Callable[[], None]]:
     """Add the wall seconds spent inside to the stage in `wall.json`.
 
-    The function it gives writes them at once, so that what a killed process did still counts. A
-    stage that found its work done and took under SHORT seconds adds nothing.
+    The function it gives is called as work goes on, and writes them every SHORT seconds, so that
+    what a killed process did still counts. A stage that found its work done adds nothing.
     """
     counted = time.monotonic()
 
-    def beat() -> None:
+    def write() -> None:
         nonlocal counted
         now = time.monotonic()
         wall = read_wall(folder)
@@ -233,9 +233,17 @@ def stage(folder: Path, name: str) -> Iterator[Callable[[], None]]:
         write_atomic(folder / WALL_NAME, json.dumps(wall, indent=1) + "\n")
         counted = now
 
+    worked = False
+
+    def beat() -> None:
+        nonlocal worked
+        worked = True
+        if time.monotonic() - counted > SHORT:
+            write()
+
     yield beat
-    if time.monotonic() - counted > SHORT or name not in read_wall(folder):
-        beat()
+    if worked or time.monotonic() - counted > SHORT or name not in read_wall(folder):
+        write()
 
 
 def read_wall(folder: Path) -> dict[str, float]:

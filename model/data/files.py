@@ -36,12 +36,14 @@ def text_files(origin: str) -> list[Path]:
 
 
 def fingerprint(origin: str) -> str:
-    """Hash of the names, sizes and times of the files at a path: changes when they do."""
-    lines = []
+    """Hash of the names and contents of the files at a path; where they lie does not matter."""
+    root = Path(origin).expanduser()
+    digest = hashlib.sha256()
     for path in text_files(origin):
-        info = path.stat()
-        lines.append(f"{path} {info.st_size} {info.st_mtime_ns}")
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+        name = path.name if root.is_file() else path.relative_to(root).as_posix()
+        with path.open("rb") as file:
+            digest.update(f"{name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 def read_files(origin: str) -> Texts:

@@ -4,9 +4,9 @@ import dataclasses
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
-from model.data.spec import DataSpec, Kind
+from model.data.spec import PACKAGED_ORIGINS, DataSpec, Kind, SourceSpec
 from model.records import content_hash, from_json, read_json
 
 MANIFEST = "manifest.json"
@@ -57,9 +57,10 @@ class SourceManifest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """A dataset. `hash` covers every field but itself and `key`: every byte trained on.
+    """A dataset. `hash` covers every field but itself, `key` and paths: every byte trained on.
 
-    `key` names the folder it was built in.
+    `key` names the folder it was built in. One's own text may move: its content stands in
+    `version`, so its path stays out of the hash, and with it out of every run's id.
     """
 
     schema: int
@@ -86,7 +87,19 @@ def sealed(manifest: Manifest) -> Manifest:
 
 
 def _hash(manifest: Manifest) -> str:
-    return content_hash(dataclasses.replace(manifest, hash="", key=""))
+    spec = dataclasses.replace(manifest.spec, sources=tuple(map(_placed, manifest.spec.sources)))
+    sources = {name: _placed(source) for name, source in manifest.sources.items()}
+    return content_hash(dataclasses.replace(manifest, hash="", key="", spec=spec, sources=sources))
+
+
+Source = TypeVar("Source", SourceSpec, SourceManifest)
+
+
+def _placed(source: Source) -> Source:
+    """The source with a path in place of its origin taken out."""
+    if source.origin in PACKAGED_ORIGINS or source.origin.startswith("hf:"):
+        return source
+    return dataclasses.replace(source, origin="own")
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -37,7 +37,8 @@ def load_checkpoint_model(path: Path, data_folder: Path | None = None) -> Traine
     if run_folder is path:
         checkpoint, notes = latest_checkpoint(path)
         if checkpoint is None:
-            raise ValueError("; ".join([f"{path}: has no checkpoint yet", *notes]))
+            why = "; ".join(notes) or "nothing was saved yet"
+            raise ValueError(f"{path}: no whole checkpoint ({why})\ntrain the run again")
     else:
         checkpoint = read_checkpoint(path)
     spec = load_spec(run_folder)

@@ -119,10 +119,9 @@ def main() -> int:
     """Serve standard input."""
     keep_freed_memory()
     torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])  # the first one imports for a second
-    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever else prints must not stand between the messages
     interruption = Interruption()
-    with on_signals(interruption):
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as out, on_signals(interruption):
+        os.dup2(2, 1)  # whatever else prints must not stand between the messages
         try:
             return Worker(out, interruption).serve(sys.stdin)
         except KeyboardInterrupt:

@@ -206,7 +206,10 @@ def test_a_heavy_part_that_refuses_takes_the_headline_along(tables):
     flat["loss"] = sum(w * flat[f"loss_{p}"] for p, w in light.items())
     found = predict_target(flat, None, goal, ratio=25, loss_weights=light)
     assert found.parts["text"].refused == "not_decreasing" and found.loss.median is not None
-    assert any("parts refused: text" in note for note in found.loss.cautions)
+    assert any("text refused; it enters as anything" in note for note in found.loss.cautions)
+    for level, share in (("lo90", 0.05), ("median", 0.5), ("hi90", 0.95)):  # uniform on [0, 4]
+        others = sum(light[p] * getattr(found.parts[p], level) for p in ("code", "tasks"))
+        assert getattr(found.loss, level) == pytest.approx(others + 0.05 * 4 * share, rel=1e-3)
     assert found.pass_rate.refused == "no_samples"
 
 
