@@ -236,6 +236,9 @@ def seal_sentence(seal: Mapping[str, Any] | None) -> str:
         problems = "; ".join(clean(problem) for problem in seal.get("problems") or ())
         why = f": {problems}" if problems else ""
         return f"The seal is broken{why}. Read this as a fit after the fact, not as a forecast."
+    if seal.get("sealed_before_target") is None:
+        sealed = clock(seal.get("sealed_at"))
+        return f"Sealed at {sealed}; a table does not show when its target was trained."
     if seal.get("sealed_before_target") is False:
         return f"Not a forecast: the prediction was not sealed before the target started.{when}"
     if state == "held":

@@ -251,7 +251,7 @@ def _require(path: Path, table: pd.DataFrame, names: Sequence[str]) -> None:
     if missing:
         raise InputError(
             f"{path}: no column for {missing}; it has: {', '.join(map(str, names))}",
-            f"name it: --columns {missing}=COLUMN"
+            f"name it: workbench import {path.name} --columns {missing}=COLUMN"
             + (" (or n_active=…,tokens=… to compute it)" if missing == "flops" else ""),
         )
 

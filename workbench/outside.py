@@ -293,6 +293,6 @@ def _seal(
     if any(e.body.get("table_hash") != table_hash(outside.path) for e in entry.values()):
         notes.append("the table has changed since the prediction was sealed")
     if trained:
-        data["sealed_before_target"] = False
+        data["sealed_before_target"] = None
         notes.append("an outside table does not show when its target was trained")
     return data, notes

@@ -145,7 +145,7 @@ def test_report_shows_the_sealed_prediction_against_the_actual(
     report = json.loads(Path(files["json"]).read_text())
     assert report["loss"]["predicted"] == sealed["predictions"][0]["loss"]["median"]
     assert report["loss"]["actual"] == pytest.approx(loss_of(1e21))
-    assert report["sealed_before_target"] is False  # a table cannot show it
+    assert report["sealed_before_target"] is None  # a table cannot show it
     found = run(capsys, "report", table, "--actual", "bigger", status=2)
     assert "has no run 'bigger'" in found["error"]["what"]
 

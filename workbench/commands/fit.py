@@ -26,7 +26,9 @@ class LawName(StrEnum):
 
 def command(
     runs: Table,
-    law: Annotated[LawName, typer.Option("--law", help="In compute, or in size and tokens.")],
+    law: Annotated[
+        LawName, typer.Option("--law", help="In compute, or in size and tokens.")
+    ] = LawName.power,
     part: Part = None,
     bootstrap: Annotated[
         int, typer.Option("--bootstrap", min=0, help="Refits for the intervals; 0 for none.")

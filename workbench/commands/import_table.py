@@ -27,6 +27,8 @@ def command(
     """An outside table to a run table: columns mapped by name, every doubt named by row."""
     from workbench.importers import import_table, parse_columns, write_table
 
+    if out.exists() and out.resolve() == source.resolve():
+        raise ValueError(f"--out {out} is the table itself\nname another file; the table stays")
     imported = import_table(source, parse_columns(columns or []))
     write_table(imported.table, out)
     usable = int((imported.table["status"] == "finished").sum())

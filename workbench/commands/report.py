@@ -47,6 +47,11 @@ def command(
     else:
         from workbench import outside
 
+        if out is None and (source.parent / "plan.json").exists():
+            raise ValueError(
+                f"{source} lies in a sweep's folder, whose own report it would replace\n"
+                f"`workbench report {source.parent}` is the sweep's report; else give --out"
+            )
         opened = outside.open_table(source, part=part, book=ledger)
         wanted = [outside.parse_target(text) for text in target or ()]
         files = outside.report_table(
