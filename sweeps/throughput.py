@@ -1,4 +1,4 @@
-"""FLOPs per second by width: measured on finished runs where there are any, else a default table.
+"""FLOPs per second by width, for the times that a plan expects.
 
 Only expected times come from here, never a result.
 """
@@ -7,11 +7,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
-from statistics import median
-
-from model.training.result import RunResult, RunStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,40 +75,3 @@ CUDA = Throughput(
 def default_throughput(device: str) -> Throughput:
     """The shipped table for a device; that of the CPU for "auto"."""
     return CUDA if device == "cuda" else CPU
-
-
-def measured_throughput(
-    finished: Iterable[tuple[int, int, RunResult]], fallback: Throughput
-) -> Throughput:
-    """The medians of finished runs, given as (width, threads, result); `fallback` if none.
-
-    Runs with other than the fewest threads seen are left out.
-    """
-    runs = [
-        (width, threads, result)
-        for width, threads, result in finished
-        if result.status is RunStatus.FINISHED and result.flops_per_second > 0
-    ]
-    if not runs:
-        return fallback
-    fewest = min(threads for _, threads, _ in runs)
-    by_width: dict[int, list[float]] = {}
-    overheads = []
-    for width, threads, result in runs:
-        if threads == fewest:
-            by_width.setdefault(width, []).append(result.flops_per_second)
-            spent = result.seconds
-            overheads.append(spent.start + spent.evaluate + spent.save)
-    speeds = {width: median(found) for width, found in by_width.items()}
-    widest = max(speeds)
-    beyond = [width for width in fallback.widths if width > widest]
-    for width in beyond:  # wider than any run: the default's slope from the widest measured
-        speeds[width] = speeds[widest] * fallback.at(width) / fallback.at(widest)
-    widths = tuple(sorted(speeds))
-    return Throughput(
-        widths=widths,
-        flops_per_second=tuple(speeds[width] for width in widths),
-        overhead_seconds=median(overheads),
-        source=f"measured on {len(overheads)} finished runs of this sweep, up to width {widest}",
-        threads=fewest,
-    )

@@ -70,6 +70,8 @@ def seal_state(
     problems += _metrics_problems(
         target_first_metrics_line, reading.entries, last, started, target_run_id
     )
+    if target_first_metrics_line is None and any(e.kind == "target_finished" for e in own):
+        problems.append("the ledger says that the target finished, but it has no metrics")
     anchored, anchor_problems, notes = _anchor_state(anchor, reading.entries, last, limit)
     problems += anchor_problems
     if counted and late:
@@ -192,9 +194,7 @@ def _metrics_problems(
 ) -> list[str]:
     """How the target's own first line contradicts the ledger."""
     if line is None:
-        if started is None:
-            return []  # nothing trained yet, nothing to contradict
-        return []  # it started and has not written yet, or was stopped before it could
+        return []  # not trained, or stopped before it could write
     problems = []
     if started is None:
         problems.append("the target was trained, but the ledger does not say that it started")

@@ -9,13 +9,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from model.training.result import RunResult, RunStatus
+from model.training.result import RunStatus
 from sweeps.layout import freeze_execution, run_folder
 from sweeps.lock import hold
 from sweeps.planned import Plan
 from sweeps.status import status
 from sweeps.table import collect, curves, samples, write_tables
-from sweeps.throughput import CPU, measured_throughput
+from sweeps.throughput import CPU
 
 Finish = Callable[..., Path]
 COLUMNS = [
@@ -190,15 +190,6 @@ def test_execution_is_chosen_once(tmp_path: Path) -> None:
     assert target.threads == 7
 
 
-def test_throughput_is_the_median_of_finished_runs(
-    resolved: Plan, result_of: Callable[..., RunResult]
-) -> None:
-    run = resolved.runs[0]
-    speeds = [(16, 1, result_of(run, flops_per_second=speed)) for speed in (1e9, 2e9, 9e9)]
-    slow = [(16, 4, result_of(run, flops_per_second=1.0))]
-    table = measured_throughput(speeds + slow, CPU)
-    assert table.at(16) == 2e9 and table.overhead_seconds == 3.5
-    assert table.at(500) == pytest.approx(2e9 * CPU.at(500) / CPU.at(16))  # the default's slope
+def test_expected_times_grow_with_steps_and_speed_with_width_and_threads() -> None:
     assert CPU.seconds(1e10, width=32, steps=2000) > CPU.seconds(1e10, width=32, steps=1000)
-    assert measured_throughput([], CPU) == CPU
     assert CPU.at(16) < CPU.at(20) < CPU.at(24) and CPU.at(32, threads=2) > CPU.at(32)

@@ -327,3 +327,8 @@ def test_an_anchor_is_text_or_a_file(tmp_path: Path) -> None:
     assert "a" * 64 in read_anchor(str(tmp_path / "mail.txt"))
     with pytest.raises(ValueError, match="no ledger head"):
         read_anchor("abc")
+
+
+def test_a_finished_target_without_metrics_is_broken(story: Story) -> None:
+    seal = seal_state(story.path, FAMILY, TARGET, None, now=LATER)
+    assert seal.state == "broken" and "finished" in seal.problems[0]
