@@ -24,23 +24,22 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
-from fits.bootstrap import SeedNoise, seed_jitter, smooth_weights
-from fits.observations import FitError, Matrix, Observations, budget_means
-from fits.search import Curves
+from fits.bootstrap import SeedNoise
+from fits.observations import FitError, Matrix, Observations, Vector, budget_means
 
 PRIOR_SCALE = 0.035
 PRIOR_RUNS = 4.0
 MAX_CUTOFFS = 6
-NOISE_DRAWS = 24
 
 
-class Refits(Protocol):
-    """The part of an estimator that a backtest needs."""
+class Predictor(Protocol):
+    """A way to predict some runs from smaller ones."""
 
-    @property
-    def name(self) -> str: ...
-
-    def fit_draws(self, obs: Observations, y: Matrix, weight: Matrix) -> Curves: ...
+    def __call__(
+        self, small: Observations, large: Observations, rng: np.random.Generator
+    ) -> tuple[Matrix, float]:
+        """(draws, runs) log loss of the large runs without form error; span of the law, decades."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,22 +57,25 @@ def growth(h: float | Matrix, span: float) -> Matrix:
     return np.asarray(np.sqrt(ahead**3 / 3 + (13 / 35) * span * ahead**2))
 
 
-def law_span(name: str, x: Matrix) -> float:
-    """Decades over which a law takes its slope at the end of the ladder.
+def surface_span(x: Vector) -> float:
+    """Decades over which a law with a floor takes its slope at the end of budgets at `x`.
 
-    The last gap for `last_two`; all for a straight line; 0.6 of them for a law with a free
-    floor, whose slope changes on the way: the end slope of a fitted parabola lags a wandering
-    slope with variance 0.23 span, that of a line with 13/35 span.
+    0.6 of all, for its slope changes on the way: the end slope of a fitted parabola lags a
+    wandering slope with variance 0.23 span, that of a line with 13/35 span.
     """
-    if name == "last_two":
-        return float(x[-1] - x[-2])
-    return float(x[-1] - x[0]) * (1.0 if name == "power" else 0.6)
+    return 0.6 * float(x[-1] - x[0])
 
 
 def leave_future_out(
-    estimator: Refits, obs: Observations, noise: SeedNoise, *, minimum: int, seed: int = 0
+    law: str,
+    predict: Predictor,
+    obs: Observations,
+    noise: SeedNoise,
+    *,
+    minimum: int,
+    seed: int = 0,
 ) -> pd.DataFrame:
-    """A row per cutoff and held-out budget: law, cutoff, h, span, error, noise_sd, log loss errors.
+    """A row per cutoff and held-out budget: law, cutoff, h, span, error, noise_sd of log loss.
 
     `minimum` is the least number of budgets to fit; at most six cutoffs, the largest first.
     """
@@ -84,41 +86,32 @@ def leave_future_out(
         spread = np.linspace(0, cutoffs.size - 1, MAX_CUTOFFS).round().astype(int)
         cutoffs = cutoffs[spread]
     rows: list[dict[str, object]] = []
-    for cutoff in cutoffs:
-        rows += _one_cutoff(estimator, obs, noise, int(cutoff), seed)
-    columns = ["law", "cutoff", "h", "span", "error", "noise_sd"]
-    return pd.DataFrame(rows, columns=columns)
+    for cutoff in cutoffs.tolist():
+        small, large = obs.take(index < cutoff), obs.take(index >= cutoff)
+        try:
+            drawn, span = predict(small, large, np.random.default_rng([seed, cutoff]))
+        except FitError:
+            continue
+        rows += [
+            {"law": law, "cutoff": cutoff, "span": span, **row}
+            for row in _errors(drawn, small, large, noise)
+        ]
+    return pd.DataFrame(rows, columns=["law", "cutoff", "h", "span", "error", "noise_sd"])
 
 
-def _one_cutoff(
-    estimator: Refits, obs: Observations, noise: SeedNoise, cutoff: int, seed: int
-) -> list[dict[str, object]]:
-    index = obs.budget
-    small, large = obs.take(index < cutoff), obs.take(index >= cutoff)
-    rng = np.random.default_rng([seed, cutoff])
-    cluster = np.unique(small.cluster, return_inverse=True)[1].astype(np.int64)
-    y = np.concatenate([small.y[None], seed_jitter(small, noise, NOISE_DRAWS, rng)])
-    weight = smooth_weights(cluster, NOISE_DRAWS, rng)
-    weight = np.concatenate([np.ones((1, small.y.size)), weight]) * small.weight
-    try:
-        curves = estimator.fit_draws(small, y, weight)
-    except FitError:
-        return []
-    predicted = curves.log_loss(large.flops, large.n, large.tokens)
-    ends = budget_means(small)[0]
-    sd = predicted[1:].std(axis=0)
-    rows: list[dict[str, object]] = []
-    budget = large.budget
+def _errors(
+    drawn: Matrix, small: Observations, large: Observations, noise: SeedNoise
+) -> list[dict[str, float]]:
+    """By held-out budget: distance h in decades, mean error, sd that seed noise explains."""
+    end = float(budget_means(small)[0][-1])
+    centre, sd, budget = np.median(drawn, axis=0), drawn.std(axis=0), large.budget
+    rows = []
     for b in range(int(budget.max()) + 1):
         here = budget == b
-        error = float((large.y[here] - predicted[0, here]).mean())
         own = noise.sd / np.sqrt(here.sum())
         rows.append({
-            "law": estimator.name,
-            "cutoff": cutoff,
-            "h": float(large.x[here].mean() - ends[-1]),
-            "span": law_span(estimator.name, ends),
-            "error": error,
+            "h": float(large.x[here].mean()) - end,
+            "error": float((large.y[here] - centre[here]).mean()),
             "noise_sd": float(np.hypot(sd[here].mean(), own)),
         })  # fmt: skip
     return rows

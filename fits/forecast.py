@@ -1,14 +1,14 @@
 """The automatic forecaster: from a table of runs to a calibrated statement about larger ones.
 
 `forecast(runs, targets, *, seed=0)` is the stable entry and needs no options. It screens the
-runs, refits every law the table can identify on resampled runs, weighs the laws, and adds to
-each draw (a) the spread of the refits, which holds seed noise, (b) form error growing with the
-distance beyond the ladder (`fits.backtest`) and (c) the target's own seed noise. A question the
-table cannot answer raises FitError with a name; a doubtful answer carries cautions.
+runs, fits every law the table can identify, weighs the laws, and draws from each: what the fit
+leaves open, seed noise included, form error growing with the distance beyond the ladder, and the
+target's own seed noise. A question the table cannot answer raises FitError with a name; a
+doubtful answer carries cautions.
 
-Laws: `power` (no floor), `last_two`, `power_floor` (five budgets over 1.5 decades),
-`chinchilla` (n and tokens vary apart, eight runs). A law's weight is the inverse of its variance
-at the farthest target, form error as its own backtests found it included.
+Laws: one in compute whose slope may drift, with and without a floor (`fits.drift`), and
+`chinchilla` where n and tokens vary apart (eight runs), its form error from its own backtests
+(`fits.backtest`). A law's weight is the inverse of its variance at the farthest target.
 """
 
 from dataclasses import dataclass
@@ -16,22 +16,25 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from fits.backtest import (
-    PRIOR_SCALE,
-    FormError,
-    Refits,
-    form_error,
-    law_span,
-    leave_future_out,
-)
+from fits.backtest import PRIOR_SCALE, Predictor, form_error, leave_future_out, surface_span
 from fits.bootstrap import SeedNoise, seed_jitter, seed_noise, smooth_weights
-from fits.estimators import ChinchillaHuber, PowerHuber, has_plane
-from fits.mixture import REFITS, Member, law_constants, law_weights, predictive
-from fits.naive import LastTwoSlope, last_rung, last_two_rungs
+from fits.drift import fit_drifting_power
+from fits.estimators import ChinchillaCurves, ChinchillaHuber, has_plane
+from fits.mixture import (
+    REFITS,
+    Member,
+    Surface,
+    by_law,
+    law_constants,
+    law_weights,
+    predictive,
+)
+from fits.naive import last_rung, last_two_rungs
 from fits.observations import (
     FitError,
     Matrix,
     Observations,
+    Points,
     Vector,
     budget_means,
     numbers,
@@ -40,12 +43,12 @@ from fits.observations import (
 )
 from fits.quantiles import quantile_table
 from fits.screens import Epochs, screen
-from fits.shape import BEND_Z, bend, frontier, require_ladder, require_one_regime, shows_floor
+from fits.shape import bend, frontier, require_ladder, require_one_regime, shows_floor
 
 DRAWS = 2000  # draws of the predictive distribution
+BACKTEST_DRAWS = 100
 CURVE_POINTS = 41
 PLANE_RUNS = 8
-WIDER_BEND = 1.25  # form error of a ladder that bends beyond seed noise with no law to follow it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,9 +95,12 @@ def forecast_column(
     flops = numbers(targets, "flops")
     sized = {"n_active", "tokens"} <= set(targets.columns)
     sized = sized and bool(targets[["n_active", "tokens"]].notna().all(axis=None))
-    n = numbers(targets, "n_active") if sized else None
-    tokens = numbers(targets, "tokens") if sized else None
-    ratio = None if n is None or tokens is None else float(np.median(tokens / n))
+    at = Points(
+        flops=flops,
+        n=numbers(targets, "n_active") if sized else None,
+        tokens=numbers(targets, "tokens") if sized else None,
+    )
+    ratio = None if at.n is None or at.tokens is None else float(np.median(at.tokens / at.n))
     ladder, plane, left_out, cautions = usable_runs(runs, loss, ratio, max_epochs)
     try:
         members, notes, backtest = fit_members(ladder, plane, float(flops.max()), sized, seed)
@@ -102,23 +108,23 @@ def forecast_column(
         raise FitError(error.name, str(error), left_out) from error
     cautions += notes
     seen = ladder if plane is None or ladder.flops.size else frontier(plane)
-    noise = seed_noise(seen)
     if grid is None:
         grid = np.geomspace(seen.flops.min(), max(flops.max(), seen.flops.max()), CURVE_POINTS)
-    weights = law_weights(members, flops, n, tokens)
+    weights = law_weights(members, at, seed)
     rng = np.random.default_rng([seed, 7])
-    at_targets, on_curve = predictive(members, weights, (flops, n, tokens), grid, noise, rng, draws)
+    at_targets, on_curve = predictive(members, weights, at, grid, seed_noise(seen), rng, draws)
     table = quantile_table(at_targets, flops)
     curve = quantile_table(on_curve, grid).drop(columns=["lo95", "hi95"])
     naive = {
         "last_rung": last_rung(seen),
         "last_two_rungs": last_two_rungs(seen, float(flops[0])),
     }
-    every = plane.run_id if plane is not None and "chinchilla" in weights else ()
+    every = plane.run_id if plane is not None and "chinchilla" in members else ()
     used = sorted({*ladder.run_id, *every})
     left_out = left_out[~left_out["run_id"].isin(used)]
     return Forecast(
-        table=table, weights=weights, constants=law_constants(members), cautions=tuple(cautions),
+        table=table, weights=by_law(members, weights), constants=law_constants(members),
+        cautions=tuple(cautions),
         curve=curve, naive=naive, runs_used=tuple(used), left_out=left_out, backtest=backtest,
         largest_flops=float(seen.flops.max()), draws=at_targets, curve_draws=on_curve,
     )  # fmt: skip
@@ -170,55 +176,80 @@ def usable_runs(
 
 def fit_members(
     ladder: Observations, plane: Observations | None, target: float, sized: bool, seed: int
-) -> tuple[list[Member], list[str], pd.DataFrame]:
-    """Every law the runs can identify, refitted and backtested; raises the named refusals."""
+) -> tuple[dict[str, Member], list[str], pd.DataFrame]:
+    """Every law the runs can identify, fitted and backtested; raises the named refusals."""
     require_ladder(ladder if plane is None or not sized else plane, target)
     noise = seed_noise(ladder if plane is None or ladder.flops.size else plane)
-    sets: list[tuple[Refits, Observations, int]] = []
-    cautions = []
-    delta = float(np.clip(1.5 * noise.sd, 1e-3, 0.1))  # seed noise is Gaussian, not an outlier
+    members: dict[str, Member] = {}
+    tests, cautions = [], []
     curved = bend(ladder, noise)
-    if curved.caution is not None:
-        cautions.append(curved.caution)
+    if curved is not None:
+        cautions.append(curved)
     try:
         require_ladder(ladder, target)
         require_one_regime(ladder, noise)
-        sets += [(PowerHuber(floor=0.0, delta=delta), ladder, 2), (LastTwoSlope(), ladder, 2)]
-        if shows_floor(ladder):
-            sets.append((PowerHuber(floor=None, delta=delta), ladder, 4))
+        members["power"] = fit_drifting_power(ladder, noise)
+        tests.append(
+            leave_future_out("power", drifting(noise), ladder, noise, minimum=2, seed=seed)
+        )
     except FitError as refusal:
         if plane is None or not sized or refusal.name in ("regime_change", "not_decreasing"):
             raise
         cautions.append(f"no law in compute alone: {refusal}")
     if plane is not None and sized and shows_floor(plane):
-        sets.append((ChinchillaHuber(delta=delta), plane, 4))
-    if not sets:
+        members["chinchilla"], test = _surface(plane, noise, target, seed)
+        tests.append(test)
+    if not members:
         raise FitError("too_few_budgets", "no law can be identified from these runs")
     if noise.pairs == 0:
         cautions.append("no two runs differ by seed alone: seed noise is the prior's 0.3 %")
-    bends = abs(curved.z) > BEND_Z and not (curved.z > 0 and shows_floor(ladder))
-    prior = PRIOR_SCALE * (WIDER_BEND if bends else 1.0)
-    members, tests = [], []
-    for estimator, obs, minimum in sets:
-        test = leave_future_out(estimator, obs, noise, minimum=minimum, seed=seed)
-        tests.append(test)
-        ahead = float(np.log10(target) - obs.x.max())
-        form = form_error(test, ahead=ahead, prior_scale=prior)
-        members.append(_member(estimator, obs, noise, form, seed))
     filled = [t for t in tests if len(t)]
     return members, cautions, pd.concat(filled, ignore_index=True) if filled else tests[0]
 
 
-def _member(
-    estimator: Refits, obs: Observations, noise: SeedNoise, form: FormError, seed: int
-) -> Member:
-    rng = np.random.default_rng([seed, 11])
-    y = seed_jitter(obs, noise, REFITS, rng)
+def drifting(noise: SeedNoise) -> Predictor:
+    """The law in compute as a backtest asks for it; what may drift is part of its draws."""
+
+    def predict(
+        small: Observations, large: Observations, rng: np.random.Generator
+    ) -> tuple[Matrix, float]:
+        law, at = fit_drifting_power(small, noise), Points(flops=large.flops)
+        return law.draws(at, BACKTEST_DRAWS, rng), float(np.ptp(small.x))
+
+    return predict
+
+
+def refitted(noise: SeedNoise, draws: int) -> Predictor:
+    """Chinchilla as a backtest asks for it."""
+
+    def predict(
+        small: Observations, large: Observations, rng: np.random.Generator
+    ) -> tuple[Matrix, float]:
+        curves = chinchilla_refits(small, noise, draws, rng)
+        log_loss = curves.log_loss(large.flops, large.n, large.tokens)
+        return log_loss, surface_span(budget_means(small)[0])
+
+    return predict
+
+
+def chinchilla_refits(
+    obs: Observations, noise: SeedNoise, draws: int, rng: np.random.Generator
+) -> ChinchillaCurves:
+    """Refits to reweighted, jittered copies of the runs."""
+    delta = float(np.clip(1.5 * noise.sd, 1e-3, 0.1))  # seed noise is Gaussian, not an outlier
     cluster = np.unique(obs.cluster, return_inverse=True)[1].astype(np.int64)
-    curves = estimator.fit_draws(obs, y, smooth_weights(cluster, REFITS, rng) * obs.weight)
-    x, means, _ = budget_means(obs)
-    cap = np.inf if estimator.name == "chinchilla" else float(means[-1])
-    span = law_span(estimator.name, x)
-    return Member(
-        name=estimator.name, curves=curves, form=form, span=span, last=float(x[-1]), cap=cap
+    y = seed_jitter(obs, noise, draws, rng)
+    weight = smooth_weights(cluster, draws, rng) * obs.weight
+    return ChinchillaHuber(delta=delta).fit_draws(obs, y, weight)
+
+
+def _surface(
+    plane: Observations, noise: SeedNoise, target: float, seed: int
+) -> tuple[Surface, pd.DataFrame]:
+    test = leave_future_out(
+        "chinchilla", refitted(noise, REFITS // 8), plane, noise, minimum=4, seed=seed
     )
+    x = budget_means(plane)[0]
+    form = form_error(test, ahead=float(np.log10(target)) - float(x[-1]), prior_scale=PRIOR_SCALE)
+    curves = chinchilla_refits(plane, noise, REFITS, np.random.default_rng([seed, 11]))
+    return Surface(curves=curves, form=form, span=surface_span(x), last=float(x[-1])), test

@@ -1,7 +1,7 @@
 """The mixture of laws behind a forecast: how they are weighed, drawn from and described."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -9,45 +9,68 @@ from scipy import stats
 
 from fits.backtest import FormError, growth
 from fits.bootstrap import SeedNoise
-from fits.estimators import ChinchillaCurves, PowerCurves
-from fits.observations import Matrix, Vector
-from fits.search import Curves
+from fits.drift import DriftingPower
+from fits.estimators import ChinchillaCurves
+from fits.observations import Matrix, Points, Vector
 
-REFITS = 200  # bootstrap refits of each law
+REFITS = 200  # bootstrap refits of a surface
+WEIGHING_DRAWS = 400
+
+
+class Member(Protocol):
+    """One law of the mixture, with all that is not known of it."""
+
+    def draws(self, at: Points, count: int, rng: np.random.Generator) -> Matrix:
+        """(count, points) log loss: fit and form error, no seed noise of the target."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
-    """One law of the mixture: refits, form error, and how far it reaches."""
+class Surface:
+    """A law in n and tokens: bootstrap refits, and form error beyond its largest budget."""
 
-    name: str
-    curves: Curves
+    curves: ChinchillaCurves
     form: FormError
-    span: float
+    span: float  # decades over which it takes its slope
     last: float  # log10 compute of the largest budget
-    cap: float  # log loss there: more compute along one recipe does not make it worse
+
+    def draws(self, at: Points, count: int, rng: np.random.Generator) -> Matrix:
+        """(count, points) log loss; ValueError where n or tokens is unknown."""
+        quantiles = (rng.permutation(count) + 0.5) / count
+        shock = stats.t.ppf(quantiles, self.form.freedom) * self.form.scale
+        far = growth(np.log10(at.flops) - self.last, self.span)
+        lines = self.curves.log_loss(at.flops, at.n, at.tokens)
+        return np.asarray(lines[np.arange(count) % len(lines)] + np.outer(shock, far))
 
 
-def law_weights(
-    members: Sequence[Member], flops: Vector, n: Vector | None, tokens: Vector | None
-) -> dict[str, float]:
-    """Inverse variance of each law at the farthest target, normalised."""
-    far = int(flops.argmax())
-    at = slice(far, far + 1)
+def law_weights(members: dict[str, Member], targets: Points, seed: int) -> dict[str, float]:
+    """Inverse variance of each member at the farthest target, normalised."""
+    far = targets.take(int(targets.flops.argmax()))
     precision = {}
-    for m in members:
-        sizes = (None, None) if n is None or tokens is None else (n[at], tokens[at])
-        spread = float(m.curves.log_loss(flops[at], *sizes).std())
-        form = m.form.scale * float(growth(float(np.log10(flops[far])) - m.last, m.span))
-        precision[m.name] = 1 / (spread**2 + form**2 + 1e-8)
+    for name, member in members.items():
+        drawn = member.draws(far, WEIGHING_DRAWS, np.random.default_rng([seed, 13]))
+        low, high = np.quantile(drawn, [0.16, 0.84])
+        precision[name] = 1 / ((high - low) ** 2 + 1e-8)
     total = sum(precision.values())
     return {name: value / total for name, value in precision.items()}
 
 
+def by_law(members: dict[str, Member], weights: dict[str, float]) -> dict[str, float]:
+    """Weights with the law in compute divided by whether it has a floor."""
+    found: dict[str, float] = {}
+    for name, member in members.items():
+        if isinstance(member, DriftingPower):
+            found["power"] = float(weights[name] * member.share(floor=False))
+            found["power_floor"] = float(weights[name] * member.share(floor=True))
+        else:
+            found[name] = float(weights[name])
+    return found
+
+
 def predictive(
-    members: Sequence[Member],
+    members: dict[str, Member],
     weights: dict[str, float],
-    target: tuple[Vector, Vector | None, Vector | None],
+    targets: Points,
     grid: Vector,
     noise: SeedNoise,
     rng: np.random.Generator,
@@ -56,49 +79,36 @@ def predictive(
     """Draws of loss at the targets (own seed noise included) and of the law on the grid.
 
     Shocks are stratified (every quantile once, in random order), which keeps the quantiles of
-    2,000 draws as steady as those of many more. Beyond the ladder a law in compute never rises
-    above the last budget. The band shows the laws in compute; where Chinchilla stands alone, it
-    keeps the target's tokens per parameter all the way.
+    2,000 draws as steady as those of many more. The band shows the law in compute; where a
+    surface stands alone, it keeps the target's tokens per parameter all the way.
     """
-    edges = np.round(np.cumsum([0.0, *[weights[m.name] for m in members]]) * draws).astype(int)
-    at, on = [], []
-    in_compute = [m for m in members if m.name != "chinchilla"]
-    for m, count in zip(members, np.diff(edges), strict=True):
-        if count == 0:
-            continue
-        which = np.arange(count) % REFITS
-        quantiles = (rng.permutation(count) + 0.5) / count
-        shock = stats.t.ppf(quantiles, m.form.freedom) * m.form.scale
-        seeds = stats.norm.ppf((rng.permutation(count) + 0.5) / count) * noise.sd
-        flops, n, tokens = target
-        far = growth(np.log10(flops) - m.last, m.span)
-        line = m.curves.log_loss(flops, n, tokens)[which] + np.outer(shock, far)
-        at.append(np.where(far > 0, np.minimum(line, m.cap), line) + seeds[:, None])
-        shown = m if m.name != "chinchilla" or not in_compute else in_compute[0]
-        far = growth(np.log10(grid) - shown.last, shown.span)
-        line = shown.curves.log_loss(grid, *_sizes_on(grid, target, shown))[which]
-        line = line + np.outer(shock, far)
-        on.append(np.where(far > 0, np.minimum(line, shown.cap), line))
-    return np.exp(np.concatenate(at)), np.exp(np.concatenate(on))
+    edges = np.round(np.cumsum([0.0, *weights.values()]) * draws).astype(int)
+    counts = dict(zip(weights, np.diff(edges), strict=True))
+    at = [m.draws(targets, int(counts[k]), rng) for k, m in members.items() if counts[k]]
+    seeds = stats.norm.ppf((rng.permutation(draws) + 0.5) / draws) * noise.sd
+    in_compute = [m for m in members.values() if isinstance(m, DriftingPower)]
+    shown: Member = in_compute[0] if in_compute else next(iter(members.values()))
+    on = shown.draws(along(grid, targets), draws, rng)
+    return np.exp(np.concatenate(at) + seeds[:, None]), np.exp(on)
 
 
-def _sizes_on(
-    grid: Vector, target: tuple[Vector, Vector | None, Vector | None], member: Member
-) -> tuple[Vector | None, Vector | None]:
-    flops, n, tokens = target
-    if member.name != "chinchilla" or n is None or tokens is None:
-        return None, None
-    scale = np.sqrt(grid / flops[0])  # the target's tokens per parameter, kept on the way
-    return n[0] * scale, tokens[0] * scale
+def along(grid: Vector, targets: Points) -> Points:
+    """The grid at the first target's tokens per parameter."""
+    if targets.n is None or targets.tokens is None:
+        return Points(flops=grid, n=None, tokens=None)
+    scale = np.sqrt(grid / targets.flops[0])
+    return replace(targets, flops=grid, n=targets.n[0] * scale, tokens=targets.tokens[0] * scale)
 
 
-def law_constants(members: Sequence[Member]) -> dict[str, dict[str, float]]:
-    """Median constants over the refits of each law that has named constants."""
+def law_constants(members: dict[str, Member]) -> dict[str, dict[str, float]]:
+    """Constants of each law: posterior means, or medians over the refits of a surface."""
     found: dict[str, dict[str, float]] = {}
-    for m in members:
-        if isinstance(m.curves, PowerCurves | ChinchillaCurves):
-            rows = pd.DataFrame([m.curves.law(i).constants() for i in range(0, REFITS, 4)])
-            found[m.name] = {str(k): float(v) for k, v in rows.median().items()}
-        found.setdefault(m.name, {})
-        found[m.name]["form_error_scale"] = m.form.scale
+    for name, member in members.items():
+        if isinstance(member, DriftingPower):
+            found.update(member.constants())
+        elif isinstance(member, Surface):
+            rows = [member.curves.law(i).constants() for i in range(0, REFITS, 4)]
+            medians = pd.DataFrame(rows).median()
+            found[name] = {str(k): float(v) for k, v in medians.items()}
+            found[name]["form_error_scale"] = member.form.scale
     return found

@@ -78,6 +78,24 @@ class Observations:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Points:
+    """Where a law is asked: compute, and sizes where they are known."""
+
+    flops: Vector
+    n: Vector | None = None
+    tokens: Vector | None = None
+
+    def take(self, i: int) -> "Points":
+        """The one point, still as arrays."""
+        row = slice(i, i + 1)
+        return Points(
+            flops=self.flops[row],
+            n=None if self.n is None else self.n[row],
+            tokens=None if self.tokens is None else self.tokens[row],
+        )
+
+
 def budgets(flops: Vector) -> Indices:
     """Budget index of each run: a new budget starts 20 % above the start of the one before."""
     index = np.zeros(flops.size, dtype=np.int64)

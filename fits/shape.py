@@ -1,7 +1,5 @@
 """Whether a ladder's rungs can carry a law at all: named refusals, and cautions on its bend."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from fits.bootstrap import SeedNoise
@@ -14,14 +12,6 @@ FLOOR_BUDGETS, FLOOR_SPAN = 5, 1.5
 STEEPENING = 2.0  # a later slope this many times an earlier one is a change of regime
 BEND_Z = 2.5  # curvature over its standard error that counts as a bend
 ENVELOPE = 0.02  # runs more than 2 % above the best at no more compute are off the frontier
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bend:
-    """Curvature of log loss in log10 compute over its standard error, and what to say of it."""
-
-    z: float
-    caution: str | None
 
 
 def times(decades: float) -> str:
@@ -83,22 +73,21 @@ def require_one_regime(obs: Observations, noise: SeedNoise) -> None:
                 )
 
 
-def bend(obs: Observations, noise: SeedNoise) -> Bend:
-    """Test of curvature against seed noise."""
+def bend(obs: Observations, noise: SeedNoise) -> str | None:
+    """What to say of curvature in log-log that seed noise does not explain; None if nothing."""
     x, y, counts = budget_means(obs)
     if x.size < 3:
-        return Bend(z=0.0, caution=None)
+        return None
     at = x - x.mean()
     design = np.stack([np.ones_like(at), at, at**2], axis=1) * np.sqrt(counts)[:, None]
     covariance = np.linalg.pinv(design.T @ design)
     quadratic = float((covariance @ design.T @ (y * np.sqrt(counts)))[2])
     z = quadratic / (noise.sd * float(np.sqrt(covariance[2, 2])))
-    caution = None
     if z < -BEND_Z:
-        caution = "the curve steepens with compute (concave in log-log): form error is widened"
-    elif z > BEND_Z:
-        caution = "the curve flattens with compute (convex in log-log), as with a floor"
-    return Bend(z=z, caution=caution)
+        return "the curve steepens with compute (concave in log-log), which no law here foresees"
+    if z > BEND_Z:
+        return "the curve flattens with compute (convex in log-log), as with a floor"
+    return None
 
 
 def frontier(obs: Observations) -> Observations:

@@ -1,16 +1,17 @@
 import numpy as np
 import pytest
-from ladders import SIX, ladder
+from ladders import SIX, chinchilla_table, ladder
 
 from fits.backtest import PRIOR_SCALE, form_error, growth, leave_future_out
 from fits.bootstrap import seed_noise
-from fits.estimators import PowerHuber
+from fits.forecast import drifting, refitted
 from fits.observations import observe
 
 
-def run(truth, noise=0.003):
-    obs = observe(ladder(truth, SIX, noise=noise))
-    return leave_future_out(PowerHuber(floor=0.0), obs, seed_noise(obs), minimum=2)
+def run(truth, budgets=SIX, seeds=2):
+    obs = observe(ladder(truth, budgets, seeds=seeds))
+    noise = seed_noise(obs)
+    return leave_future_out("power", drifting(noise), obs, noise, minimum=2)
 
 
 def test_only_larger_budgets_are_predicted_from_smaller():
@@ -19,11 +20,20 @@ def test_only_larger_budgets_are_predicted_from_smaller():
     assert (table["h"] > 0).all() and len(table) == 4 + 3 + 2 + 1
 
 
-def test_the_right_law_errs_by_noise_and_the_wrong_one_by_form():
-    right, wrong = run(lambda x: 40 * x**-0.1), run(lambda x: 2.5 + 300 * x**-0.2)
-    assert (right["error"].abs() < 4 * right["noise_sd"]).all()
-    assert wrong["error"].iloc[-2] > 0  # a floor lies above the line
-    assert form_error(wrong, ahead=1.0).scale > form_error(right, ahead=1.0).scale
+def test_the_drift_covers_both_a_line_and_a_floor():
+    for truth in (lambda x: 40 * x**-0.1, lambda x: 2.5 + 300 * x**-0.2):
+        table = run(truth)
+        assert (table["error"].abs() < 3 * table["noise_sd"]).mean() > 0.8
+
+
+def test_a_surface_is_backtested_without_its_form_error():
+    obs = observe(chinchilla_table(noise=0.002))
+    noise = seed_noise(obs)
+    table = leave_future_out("chinchilla", refitted(noise, 8), obs, noise, minimum=4)
+    assert len(table) and table["error"].abs().median() < 0.03
+    assert form_error(table, ahead=1.0).scale < PRIOR_SCALE
+    table["error"] *= 50
+    assert form_error(table, ahead=1.0).scale > PRIOR_SCALE
 
 
 def test_form_error_grows_with_distance_and_is_nothing_inside():
@@ -40,6 +50,5 @@ def test_few_short_tests_leave_the_prior_nearly_where_it_was():
 
 
 def test_cutoffs_are_limited():
-    obs = observe(ladder(lambda x: 40 * x**-0.1, np.geomspace(1e9, 1e13, 20), seeds=1))
-    table = leave_future_out(PowerHuber(floor=0.0), obs, seed_noise(obs), minimum=2)
+    table = run(lambda x: 40 * x**-0.1, np.geomspace(1e9, 1e13, 20), seeds=1)
     assert table["cutoff"].nunique() == 6 and table["cutoff"].max() == 19

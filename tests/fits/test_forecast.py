@@ -26,7 +26,7 @@ def test_a_straight_ladder_is_carried_on_with_ordered_quantiles():
     row = found.table.iloc[0]
     assert row["median"] == pytest.approx(truth(1.3e13), rel=0.02)
     assert (np.diff(row[QUANTILES].to_numpy(dtype=float)) > 0).all()
-    assert set(found.weights) == {"power", "last_two"}
+    assert set(found.weights) == {"power", "power_floor"}
     assert sum(found.weights.values()) == pytest.approx(1)
     half = (row["hi90"] - row["lo90"]) / 2 / row["median"]
     assert 0.05 < half < 0.13  # three rungs and 26x: neither certainty nor ignorance
@@ -160,8 +160,8 @@ def test_a_refusal_prints_numbers_that_people_read():
 
 
 def test_a_flattening_curve_is_a_remark_and_a_steepening_one_a_caution():
-    flat = bend(observe(ladder(lambda x: 1.5 + 9e3 * x**-0.4, noise=1e-4)), NOISE).caution
-    steep = bend(observe(ladder(lambda x: 3 - 1e-3 * (x / 1e9) ** 0.8, noise=1e-4)), NOISE).caution
+    flat = bend(observe(ladder(lambda x: 1.5 + 9e3 * x**-0.4, noise=1e-4)), NOISE)
+    steep = bend(observe(ladder(lambda x: 3 - 1e-3 * (x / 1e9) ** 0.8, noise=1e-4)), NOISE)
     assert flat is not None and is_neutral(flat)
     assert steep is not None and not is_neutral(steep)
 

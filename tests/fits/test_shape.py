@@ -47,11 +47,11 @@ def test_a_loss_that_does_not_fall_is_refused(slope):
 
 
 def test_a_bend_beyond_noise_is_said_in_words():
-    assert bend(observe(ladder(straight, SIX, noise=0.0)), NOISE).caution is None
+    assert bend(observe(ladder(straight, SIX, noise=0.0)), NOISE) is None
     floor = bend(observe(ladder(lambda x: 2.5 + 300 * x**-0.2, SIX)), NOISE)
-    assert floor.z > 2.5 and "flattens" in str(floor.caution)
+    assert "flattens" in str(floor)
     steep = bend(observe(ladder(lambda x: 5 - 0.05 * np.log(x / 1e9) ** 2 / 8, SIX)), NOISE)
-    assert steep.z < -2.5 and "steepens" in str(steep.caution)
+    assert "steepens" in str(steep)
 
 
 def test_the_frontier_keeps_the_best_at_equal_compute_and_every_seed():
