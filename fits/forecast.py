@@ -6,9 +6,9 @@ leaves open, seed noise included, form error growing with the distance beyond th
 target's own seed noise. A question the table cannot answer raises FitError with a name; a
 doubtful answer carries cautions.
 
-Laws: one in compute whose slope may drift, with and without a floor (`fits.drift`), and
+Laws: one in compute whose slope may drift, with and without a floor (`fits.uncertainty.drift`), and
 `chinchilla` where n and tokens vary apart (eight runs), its form error from its own backtests
-(`fits.backtest`). A law's weight is the inverse of its variance at the farthest target.
+(`fits.uncertainty.backtest`). A law's weight is the inverse of its variance at the farthest target.
 """
 
 from dataclasses import dataclass
@@ -16,19 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from fits.backtest import PRIOR_SCALE, Predictor, form_error, leave_future_out, surface_span
-from fits.bootstrap import SeedNoise, seed_jitter, seed_noise, smooth_weights
-from fits.drift import fit_drifting_power
-from fits.estimators import ChinchillaCurves, ChinchillaHuber, has_plane
-from fits.mixture import (
-    REFITS,
-    Member,
-    Surface,
-    by_law,
-    law_constants,
-    law_weights,
-    predictive,
-)
+from fits.estimators.sizes import ChinchillaCurves, ChinchillaHuber, has_plane
 from fits.naive import last_rung, last_two_rungs
 from fits.observations import (
     FitError,
@@ -39,11 +27,30 @@ from fits.observations import (
     budget_means,
     numbers,
     observe,
+    points,
     without_duplicates,
 )
-from fits.quantiles import quantile_table
 from fits.screens import Epochs, screen
 from fits.shape import bend, frontier, require_ladder, require_one_regime, shows_floor
+from fits.uncertainty.backtest import (
+    PRIOR_SCALE,
+    Predictor,
+    form_error,
+    leave_future_out,
+    surface_span,
+)
+from fits.uncertainty.bootstrap import SeedNoise, seed_jitter, seed_noise, smooth_weights
+from fits.uncertainty.drift import fit_drifting_power
+from fits.uncertainty.mixture import (
+    REFITS,
+    Member,
+    Surface,
+    by_law,
+    law_constants,
+    law_weights,
+    predictive,
+)
+from fits.uncertainty.quantiles import quantile_table
 
 DRAWS = 2000  # draws of the predictive distribution
 BACKTEST_DRAWS = 100
@@ -92,14 +99,8 @@ def forecast_column(
     """The same for any loss column, with the compute grid of the curve given or chosen."""
     if not len(targets):
         raise ValueError("targets has no row; at least one target is needed")
-    flops = numbers(targets, "flops")
-    sized = {"n_active", "tokens"} <= set(targets.columns)
-    sized = sized and bool(targets[["n_active", "tokens"]].notna().all(axis=None))
-    at = Points(
-        flops=flops,
-        n=numbers(targets, "n_active") if sized else None,
-        tokens=numbers(targets, "tokens") if sized else None,
-    )
+    at = points(targets)
+    flops, sized = at.flops, at.n is not None
     ratio = None if at.n is None or at.tokens is None else float(np.median(at.tokens / at.n))
     ladder, plane, left_out, cautions = usable_runs(runs, loss, ratio, max_epochs)
     try:
@@ -226,7 +227,7 @@ def refitted(noise: SeedNoise, draws: int) -> Predictor:
         small: Observations, large: Observations, rng: np.random.Generator
     ) -> tuple[Matrix, float]:
         curves = chinchilla_refits(small, noise, draws, rng)
-        log_loss = curves.log_loss(large.flops, large.n, large.tokens)
+        log_loss = curves.log_loss(large)
         return log_loss, surface_span(budget_means(small)[0])
 
     return predict

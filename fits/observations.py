@@ -6,7 +6,9 @@ Columns of a run table that this room reads (all others are carried along untouc
 |---|---|---|
 | `flops` | training compute of the run | yes |
 | `loss` (or `loss_<part>`) | nats per token on fixed held-out windows | yes |
-| `n_active`, `tokens` | decoder parameters a token meets; positions trained on | Chinchilla |
+| `n_active`, `tokens` | decoder parameters a token meets; positions trained on | laws in sizes |
+| `n_total`, `n_experts` | parameters held; experts a layer (1 if dense) | laws of experts |
+| `unique_tokens` | distinct tokens, where data was repeated | the law of repeated data |
 | `run_id`, `seed` | provenance; runs of one `run_id` are one cluster in a bootstrap | no |
 | `weight` | weight of the run in the objective (default 1) | no |
 
@@ -15,7 +17,8 @@ a caller leaves out what it does not want fitted.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,13 +41,32 @@ class FitError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Observations:
-    """Runs in order of compute; every array has one entry a run."""
+class Points:
+    """Where a law is asked: compute, and what else is known; every array has one entry a point."""
 
     flops: Vector
+    n: Vector | None = None  # active parameters
+    tokens: Vector | None = None
+    n_total: Vector | None = None
+    n_experts: Vector | None = None
+    unique_tokens: Vector | None = None  # distinct tokens, where data repeats
+
+    def sizes(self) -> tuple[Vector, Vector]:
+        """n and tokens; ValueError where either is unknown."""
+        if self.n is None or self.tokens is None:
+            raise ValueError("a law in sizes predicts only where n_active and tokens are given")
+        return self.n, self.tokens
+
+    def take(self, rows: npt.NDArray[np.bool_] | Indices) -> "Points":
+        """The chosen points."""
+        return Points(**_rows(self, Points, rows))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observations(Points):
+    """Runs in order of compute."""
+
     loss: Vector
-    n: Vector | None  # active parameters
-    tokens: Vector | None
     weight: Vector
     cluster: Indices  # runs that a bootstrap moves together
     run_id: tuple[str, ...]
@@ -67,33 +89,14 @@ class Observations:
     def take(self, rows: npt.NDArray[np.bool_] | Indices) -> "Observations":
         """The chosen runs, as observations of their own."""
         picked = np.arange(self.flops.size)[rows]
-        return Observations(
-            flops=self.flops[picked],
-            loss=self.loss[picked],
-            n=None if self.n is None else self.n[picked],
-            tokens=None if self.tokens is None else self.tokens[picked],
-            weight=self.weight[picked],
-            cluster=self.cluster[picked],
-            run_id=tuple(self.run_id[i] for i in picked),
-        )
+        taken = _rows(self, Observations, picked)
+        return Observations(**taken | {"run_id": tuple(self.run_id[i] for i in picked)})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Points:
-    """Where a law is asked: compute, and sizes where they are known."""
-
-    flops: Vector
-    n: Vector | None = None
-    tokens: Vector | None = None
-
-    def take(self, i: int) -> "Points":
-        """The one point, still as arrays."""
-        row = slice(i, i + 1)
-        return Points(
-            flops=self.flops[row],
-            n=None if self.n is None else self.n[row],
-            tokens=None if self.tokens is None else self.tokens[row],
-        )
+def _rows(at: Points, kind: type[Points], rows: npt.NDArray[Any]) -> dict[str, Any]:
+    """The arrays of `kind` among `at`'s, the chosen rows of each."""
+    values = {f.name: getattr(at, f.name) for f in fields(kind)}
+    return {k: v[rows] if isinstance(v, np.ndarray) else v for k, v in values.items()}
 
 
 def budgets(flops: Vector) -> Indices:
@@ -151,26 +154,36 @@ def observe(table: pd.DataFrame, *, loss: str = "loss") -> Observations:
     Raises ValueError naming row, column and value for anything that is not a positive number.
     """
     flops, losses = numbers(table, "flops"), numbers(table, loss)
-    both = "n_active" in table.columns and "tokens" in table.columns
-    both = both and bool(table[["n_active", "tokens"]].notna().all(axis=None))
-    n = numbers(table, "n_active") if both else None
-    tokens = numbers(table, "tokens") if both else None
+    at = points(table)
     weighted = "weight" in table.columns
     weight = numbers(table, "weight") if weighted else np.ones(len(table))
     names = run_names(table)
-    keys = [losses, flops] if n is None or tokens is None else [losses, tokens, n, flops]
-    order = np.lexsort([np.asarray(names, dtype=str), *keys]) if len(names) else np.arange(0)
+    keys = [v for v in (losses, at.n_experts, at.n_total, at.tokens, at.n) if v is not None]
+    by_name = np.asarray(names, dtype=str)
+    order = np.lexsort([by_name, *keys, flops]) if len(names) else np.arange(0)
     first: dict[str, int] = {}
     cluster = np.array([first.setdefault(names[i], len(first)) for i in order], dtype=np.int64)
+    ordered = at.take(order)
     return Observations(
-        flops=flops[order],
+        **{f.name: getattr(ordered, f.name) for f in fields(Points)},
         loss=losses[order],
-        n=None if n is None else n[order],
-        tokens=None if tokens is None else tokens[order],
         weight=weight[order],
         cluster=cluster,
         run_id=tuple(names[i] for i in order),
     )
+
+
+def points(table: pd.DataFrame) -> Points:
+    """The columns of `Points` that every row has; n and tokens only together."""
+    columns = {
+        "n": "n_active", "tokens": "tokens", "n_total": "n_total", "n_experts": "n_experts",
+        "unique_tokens": "unique_tokens",
+    }  # fmt: skip
+    known = {k for k, c in columns.items() if c in table.columns and table[c].notna().all()}
+    if not {"n", "tokens"} <= known:
+        known -= {"n", "tokens"}
+    values = {name: numbers(table, columns[name]) for name in known}
+    return Points(flops=numbers(table, "flops"), **values)
 
 
 def budget_means(obs: Observations) -> tuple[Vector, Vector, Indices]:

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from fits.bootstrap import SeedNoise
 from fits.observations import FitError, Observations, budget_means
+from fits.uncertainty.bootstrap import SeedNoise
 
 MIN_BUDGETS = 3
 MIN_SPAN = 0.45  # decades

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fits.prediction import Estimate, Prediction
+from fits.predictions.prediction import Estimate, Prediction
 from reports.diagnostics import Finding, diagnostics
 from reports.inputs import ReportInputs, number, part_column, part_name, part_names
 from reports.run_tables import (

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from fits.estimate import is_neutral
-from fits.prediction import Prediction
+from fits.predictions.estimate import is_neutral
+from fits.predictions.prediction import Prediction
 from reports.inputs import ReportInputs, floats, part_column, part_names, texts
 from reports.numbers import breakable, clean, joined, percent, plain, plural, share, significant
 from reports.verdict import Outcome, naive_words, prior_words

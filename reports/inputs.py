@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fits.prediction import Prediction
+from fits.predictions.prediction import Prediction
 
 SEAL_STATES = ("held", "broken", "unanchored")
 

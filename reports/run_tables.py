@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fits.prediction import Estimate
+from fits.predictions.prediction import Estimate
 from reports.inputs import ReportInputs, floats, number, part_column, texts
 
 SETUP = (

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fits.observations import run_names
-from fits.prediction import Estimate
+from fits.predictions.prediction import Estimate
 from reports.inputs import floats, number, texts
 
 LEVELS = ("lo50", "hi50", "lo90", "hi90")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fits.prediction import Estimate
+from fits.predictions.prediction import Estimate
 from reports.inputs import number
 from reports.numbers import clean, clock, joined, moment, plain, plural, seconds
 

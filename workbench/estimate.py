@@ -13,13 +13,14 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from fits.bootstrap import FEW_CLUSTERS, intervals
-from fits.estimators import ChinchillaHuber, PowerHuber
+from fits.estimators.compute import PowerHuber
+from fits.estimators.sizes import ChinchillaHuber
 from fits.forecast import forecast_column
 from fits.naive import last_two_rungs
-from fits.observations import FitError, Observations, observe
+from fits.observations import FitError, Observations, observe, points
 from fits.screens import Screened, screen
 from fits.shape import frontier, shows_floor
+from fits.uncertainty.bootstrap import FEW_CLUSTERS, intervals
 from workbench.errors import InputError
 from workbench.importers import Imported, import_table
 
@@ -214,9 +215,7 @@ def _point(screened: Screened, at: pd.DataFrame, column: str, law: Law) -> dict[
         raise FitError("no_sizes", "a Chinchilla fit needs n_active and tokens")
     obs, estimator, _ = _problem(screened, column, law)
     fitted = estimator.fit(obs).law
-    names = ("flops",) if law == "power" else ("n_active", "tokens")
-    arrays = [at[name].to_numpy(dtype=float) for name in names]
-    return {"predicted": float(fitted.predict(*arrays)[0])}
+    return {"predicted": float(fitted.predict(points(at))[0])}
 
 
 def _naive(screened: Screened, target: dict[str, float], column: str) -> dict[str, float]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from fits.prediction import LADDER_ROLES, Prediction, predict_target
+from fits.predictions.prediction import LADDER_ROLES, Prediction, predict_target
 from model.records import content_hash
 from reports.build import write_report
 from reports.inputs import ReportFiles, ReportInputs

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fits.prediction import Prediction, predict_target
+from fits.predictions.prediction import Prediction, predict_target
 from model.records import read_json, write_atomic
 from model.training.result import load_result
 from reports.build import write_report

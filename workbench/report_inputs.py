@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from fits.counts import pass_rates
+from fits.passes.counts import pass_rates
 from model.records import to_json
 from reports.inputs import ReportInputs
 from sweeps.layout import SWEEP_NAME, kept_sweep

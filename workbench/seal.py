@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from fits.prediction import Prediction
+from fits.predictions.prediction import Prediction
 from workbench.errors import Failure
 from workbench.ledger import CLOCK_SLACK, GENESIS, Entry, read
 

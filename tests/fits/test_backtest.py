@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from ladders import SIX, chinchilla_table, ladder
 
-from fits.backtest import PRIOR_SCALE, form_error, growth, leave_future_out
-from fits.bootstrap import seed_noise
 from fits.forecast import drifting, refitted
 from fits.observations import observe
+from fits.uncertainty.backtest import PRIOR_SCALE, form_error, growth, leave_future_out
+from fits.uncertainty.bootstrap import seed_noise
 
 
 def run(truth, budgets=SIX, seeds=2):

@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 from ladders import SIX, ladder
 
-from fits.bootstrap import (
+from fits.estimators.compute import PowerHuber
+from fits.observations import FitError, observe
+from fits.uncertainty.bootstrap import (
     SEED_SD_PRIOR,
     intervals,
     resampled_weights,
@@ -10,8 +12,6 @@ from fits.bootstrap import (
     seed_noise,
     smooth_weights,
 )  # fmt: skip
-from fits.estimators import PowerHuber
-from fits.observations import FitError, observe
 
 
 def law(x):

@@ -3,8 +3,16 @@ import pandas as pd
 import pytest
 from ladders import full_tables
 
-from fits.counts import check_samples, effective, eta_of, fit_lines, gather, pass_rates, seed_sd
 from fits.observations import FitError
+from fits.passes.counts import (
+    check_samples,
+    effective,
+    eta_of,
+    fit_lines,
+    gather,
+    pass_rates,
+    seed_sd,
+)
 
 
 def test_the_line_in_log_minus_log_p_is_recovered_from_counts():

@@ -3,9 +3,9 @@ import pytest
 from ladders import SIX, ladder
 from scipy import stats
 
-from fits.bootstrap import SeedNoise
-from fits.drift import fit_drifting_power, floor_prior, walk_covariance
 from fits.observations import Points, observe
+from fits.uncertainty.bootstrap import SeedNoise
+from fits.uncertainty.drift import fit_drifting_power, floor_prior, walk_covariance
 
 NOISE = SeedNoise(sd=0.003, pairs=3, measured=0.003)
 FAR = Points(flops=np.array([1e11, 3e13]))

@@ -5,11 +5,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ladders import SIX, chinchilla_table, full_tables, ladder
 
-from fits.bootstrap import SeedNoise
-from fits.estimate import is_neutral
 from fits.forecast import forecast, forecast_column
 from fits.observations import FitError, observe
+from fits.predictions.estimate import is_neutral
 from fits.shape import bend
+from fits.uncertainty.bootstrap import SeedNoise
 
 GOAL = pd.DataFrame({"flops": [1.3e13]})
 QUANTILES = ["lo95", "lo90", "lo50", "median", "hi50", "hi90", "hi95"]

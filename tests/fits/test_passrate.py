@@ -3,7 +3,7 @@ import pytest
 from ladders import full_tables
 
 from fits.observations import FitError
-from fits.passrate import forecast_passes
+from fits.passes.passrate import forecast_passes
 
 GOAL = 2e13
 

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 from ladders import PARTS, full_tables
 
-from fits.estimate import Estimate
-from fits.prediction import Prediction, allowed_runs, predict_target
-from fits.quantiles import comonotone
+from fits.predictions.estimate import Estimate
+from fits.predictions.prediction import Prediction, allowed_runs, predict_target
+from fits.uncertainty.quantiles import comonotone
 
 WEIGHTS = {part: 1 / 3 for part in PARTS}
 

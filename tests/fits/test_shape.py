@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from ladders import SIX, THREE, chinchilla_table, ladder
 
-from fits.bootstrap import SeedNoise
 from fits.observations import FitError, observe
 from fits.shape import bend, frontier, require_ladder, require_one_regime, shows_floor
+from fits.uncertainty.bootstrap import SeedNoise
 
 NOISE = SeedNoise(sd=0.003, pairs=3, measured=0.003)
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from fits.estimators import power_terms
-from fits.solver import Problem, descend, huber, polish
+from fits.estimators.compute import power_terms
+from fits.estimators.solver import Problem, descend, huber, polish
 
 
 def problem(rows: int = 1) -> Problem:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fits.prediction import Estimate, Prediction
+from fits.predictions.prediction import Estimate, Prediction
 from reports.inputs import ReportInputs
 
 PARTS = {"text": (3.1, 0.9), "code": (2.4, 0.7), "tasks": (1.1, 0.5), "vision": (1.4, 0.3)}

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fits.prediction import Estimate, Prediction
+from fits.predictions.prediction import Estimate, Prediction
 from reports.build import page_sources, write_figure_png, write_report
 from reports.content import compute_content
 from reports.inputs import ReportInputs

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fits.prediction import Estimate
+from fits.predictions.prediction import Estimate
 from reports.verdict import (
     compute_shift,
     judge,

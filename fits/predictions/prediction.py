@@ -13,14 +13,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fits.counts import SAMPLE_COLUMNS, headline, registered
-from fits.estimate import Estimate, band_rows, estimate_from_json, inside, plain, refusal
 from fits.forecast import CURVE_POINTS, DRAWS
-from fits.headline import conventions, predict_loss
 from fits.observations import FitError, Vector, run_names
-from fits.passrate import PassForecast, forecast_passes
-from fits.quantiles import comonotone, quantile_table
+from fits.passes.counts import SAMPLE_COLUMNS, headline, registered
+from fits.passes.passrate import PassForecast, forecast_passes
+from fits.predictions.estimate import (
+    Estimate,
+    band_rows,
+    estimate_from_json,
+    inside,
+    plain,
+    refusal,
+)
+from fits.predictions.headline import conventions, predict_loss
 from fits.screens import Epochs, screen
+from fits.uncertainty.quantiles import comonotone, quantile_table
 
 __all__ = ["Estimate", "Prediction", "predict_target"]
 SCHEMA = 1
@@ -84,8 +91,8 @@ def predict_target(
 
     `target` needs `flops`; `n_active` and `tokens` let the Chinchilla law take part; `budget` is
     held against the runs' where both have one. Columns are those of `fits.observations`,
-    `fits.screens` and `fits.counts`; `samples` may be None. `max_epochs` is one limit or one by
-    source.
+    `fits.screens` and `fits.passes.counts`; `samples` may be None. `max_epochs` is one limit or
+    one by source.
     """
     goal = target.get("flops")
     if not isinstance(goal, int | float | np.number) or not 0 < float(goal) < np.inf:

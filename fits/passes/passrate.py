@@ -3,7 +3,7 @@
 Two predictors: `direct`, -log p = alpha * C**-k; and `gold`, in two steps: the mean gold-solution
 negative log-likelihood as a power law in compute, then the pass rate as a function of it, both
 lines in log(-log p). Each is backtested inside the ladder, weighed by its inverse variance at the
-target, and given form error as `fits.backtest` describes, on the scale of eta = log(-log p). The
+target, and given form error (`uncertainty.backtest`) on the scale of eta = log(-log p). The
 prior scale there is 0.35 per decade**1.5, a judgement: pass rates of small models may accelerate
 (one pilot family's gold log-probability went -16, -12, -6, -0.2 over 30x), and the published
 direct extrapolations err by 9 to 18 % at 4-375x.
@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from fits.backtest import FormError, form_error, growth
-from fits.bootstrap import smooth_weights
-from fits.counts import (
+from fits.forecast import CURVE_POINTS, DRAWS
+from fits.observations import FitError, Matrix, Vector
+from fits.passes.counts import (
     ETA_HIGH,
     ETA_LOW,
     Counts,
@@ -30,10 +30,10 @@ from fits.counts import (
     rates,
     seed_sd,
 )
-from fits.forecast import CURVE_POINTS, DRAWS
-from fits.observations import FitError, Matrix, Vector
-from fits.quantiles import quantile_table
 from fits.shape import MIN_BUDGETS, MIN_SPAN, REACH, times
+from fits.uncertainty.backtest import FormError, form_error, growth
+from fits.uncertainty.bootstrap import smooth_weights
+from fits.uncertainty.quantiles import quantile_table
 
 PRIOR_SCALE = 0.35
 REFITS = 200
@@ -157,7 +157,7 @@ def fit_predictors(counts: Counts, drawn: Resampled) -> dict[str, PassCurves]:
 
 
 def backtest_passes(counts: Counts, sd: float, seed: int) -> dict[str, pd.DataFrame]:
-    """Leave-future-out by predictor, in eta; columns as `fits.backtest.leave_future_out`."""
+    """Leave-future-out by predictor, in eta; columns as `leave_future_out` has."""
     rows: dict[str, list[dict[str, float]]] = {}
     last = int(counts.budget.max())
     for cutoff in range(2, last + 1):

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from fits.estimators import ChinchillaHuber, PowerHuber
+from fits.estimators.compute import PowerHuber
+from fits.estimators.sizes import ChinchillaHuber
 from fits.observations import FitError, Indices, Matrix, Observations, Vector
 
 SEED_SD_PRIOR = 0.003  # sd of log loss between seeds: two-seed pairs of the tiny ladders of

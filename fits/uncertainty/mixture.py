@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from fits.backtest import FormError, growth
-from fits.bootstrap import SeedNoise
-from fits.drift import DriftingPower
-from fits.estimators import ChinchillaCurves
+from fits.estimators.sizes import ChinchillaCurves
 from fits.observations import Matrix, Points, Vector
+from fits.uncertainty.backtest import FormError, growth
+from fits.uncertainty.bootstrap import SeedNoise
+from fits.uncertainty.drift import DriftingPower
 
 REFITS = 200  # bootstrap refits of a surface
 WEIGHING_DRAWS = 400
@@ -39,13 +39,13 @@ class Surface:
         quantiles = (rng.permutation(count) + 0.5) / count
         shock = stats.t.ppf(quantiles, self.form.freedom) * self.form.scale
         far = growth(np.log10(at.flops) - self.last, self.span)
-        lines = self.curves.log_loss(at.flops, at.n, at.tokens)
+        lines = self.curves.log_loss(at)
         return np.asarray(lines[np.arange(count) % len(lines)] + np.outer(shock, far))
 
 
 def law_weights(members: dict[str, Member], targets: Points, seed: int) -> dict[str, float]:
     """Inverse variance of each member at the farthest target, normalised."""
-    far = targets.take(int(targets.flops.argmax()))
+    far = targets.take(np.array([targets.flops.argmax()]))
     precision = {}
     for name, member in members.items():
         drawn = member.draws(far, WEIGHING_DRAWS, np.random.default_rng([seed, 13]))

@@ -5,13 +5,20 @@ from typing import Protocol
 
 import numpy as np
 
-from fits.laws import ChinchillaLaw, PowerLaw
-from fits.observations import FitError, Matrix, Observations, Vector
-from fits.solver import Problem, descend, polish
+from fits.estimators.solver import Problem, descend, polish
+from fits.observations import FitError, Matrix, Observations, Points, Vector
 
 LOWEST_EXPONENT, HIGHEST_EXPONENT = 1e-3, 4.0
 LOWEST_FLOOR = 1e-4  # of the smallest loss: below this a free floor counts as none
 AGREE = 1e-3  # starts agree when their objectives are within 0.1 %
+
+
+class Law(Protocol):
+    """A frozen law: what it predicts in nats per token, and its constants by name."""
+
+    def predict(self, at: Points) -> Vector: ...
+
+    def constants(self) -> dict[str, float]: ...
 
 
 class Curves(Protocol):
@@ -20,8 +27,12 @@ class Curves(Protocol):
     @property
     def theta(self) -> Matrix: ...
 
-    def log_loss(self, flops: Vector, n: Vector | None, tokens: Vector | None) -> Matrix:
-        """(draws, points) log loss."""
+    def log_loss(self, at: Points) -> Matrix:
+        """(draws, points) log loss; ValueError where a column that the law needs is unknown."""
+        ...
+
+    def law(self, draw: int = 0) -> Law:
+        """One draw as a law in the table's own units."""
         ...
 
 
@@ -42,7 +53,7 @@ class Estimator(Protocol):
 class Fit:
     """A law with how it was found."""
 
-    law: PowerLaw | ChinchillaLaw
+    law: Law
     objective: float
     starts: int
     starts_agreeing: int  # reached the best objective within 0.1 %

@@ -30,8 +30,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from fits.bootstrap import SeedNoise
 from fits.observations import Matrix, Observations, Points, Vector, budget_means
+from fits.uncertainty.bootstrap import SeedNoise
 
 SHARES: Vector = np.linspace(0.0, 0.9, 19)
 DRIFTS: Vector = np.array([0.004, 0.008, 0.015, 0.03, 0.06])

@@ -24,8 +24,8 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
-from fits.bootstrap import SeedNoise
 from fits.observations import FitError, Matrix, Observations, Vector, budget_means
+from fits.uncertainty.bootstrap import SeedNoise
 
 PRIOR_SCALE = 0.035
 PRIOR_RUNS = 4.0

@@ -1,7 +1,7 @@
 """The headline loss from its parts, and under other ways of counting compute.
 
 Rule. Each part is forecast on its own (a sum of power laws is no power law). The headline is their
-weighted mean, quantile by quantile (`fits.quantiles.comonotone`). A part that refuses, and carries
+weighted mean, quantile by quantile (`uncertainty.quantiles`). A part that refuses, and carries
 at most a quarter of the weighted loss at the largest rung, enters as what is certain of it: it lies
 somewhere between 0 and its loss at the last rung. If refused parts carry more, the headline refuses
 by the same name: a total cannot be surer than the part that moves it. Only where the parts do not
@@ -14,11 +14,11 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from fits.estimate import Estimate, band_rows, named_rows, plain, refusal
 from fits.forecast import Forecast, forecast_column
 from fits.observations import FitError, Matrix, Vector, budgets
-from fits.quantiles import comonotone, quantile_table
+from fits.predictions.estimate import Estimate, band_rows, named_rows, plain, refusal
 from fits.screens import Epochs
+from fits.uncertainty.quantiles import comonotone, quantile_table
 
 REFUSED_SHARE = 0.25
 CONVENTION_DRAWS = 400
