@@ -1,18 +1,31 @@
 """Many small Huber fits at once: sums of exponentials of linear forms, on log residuals.
 
-Every law of this room is log(loss) = logsumexp_j(offset_j + design_j @ theta) with different
-terms j (Hoffmann et al. 2022, appendix D.3, use this form for Chinchilla). One batched solver
-therefore serves every law, start and bootstrap draw: iteratively reweighted least squares with
+Most laws of this room are log(loss) = logsumexp_j(offset_j + design_j @ theta) with different
+terms j (Hoffmann et al. 2022, appendix D.3, use this form for Chinchilla); any other need only
+give its derivative (`Form`). One batched solver serves every law, start and draw: iteratively reweighted least squares with
 Levenberg damping inside a box. `polish` then takes one fit to the optimum itself.
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 
 from fits.observations import Matrix, Vector
+
+
+class Form(Protocol):
+    """log(loss) as a function of the constants; all that the solver asks of a law."""
+
+    def log_loss(self, theta: Matrix) -> Matrix:
+        """(draws, runs) log loss of each row of theta (draws, constants)."""
+        ...
+
+    def with_jacobian(self, theta: Matrix) -> tuple[Matrix, npt.NDArray[np.float64]]:
+        """Log loss (draws, runs) and its derivative (draws, runs, constants)."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +65,7 @@ def huber(residual: Matrix, delta: float) -> Matrix:
 class Problem:
     """Targets (draws, runs), weights (draws, runs), terms and box of a batch of fits."""
 
-    terms: Terms
+    terms: Form
     y: Matrix
     weight: Matrix
     delta: float
