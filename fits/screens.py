@@ -14,6 +14,7 @@ columns are absent or empty: an outside table with only `flops` and `loss` loses
 | epochs | `epochs_<source>` | above `max_epochs`, of any source or of that one |
 | bigram | `bigram_<part>` | loss not below the bigram model of the same tokens |
 | tokens per parameter | `n_active`, `tokens`, `role` | role grid, or off by more than 2x |
+| (the same) | | no run, if else too few were left and the ratio follows compute on one line |
 | regime | `bigram_<part>`, `trigram_<part>` | near the bigram while larger runs pass the trigram |
 """
 
@@ -24,11 +25,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from fits.observations import run_names
+from fits.observations import Vector, budgets, run_names
+from fits.shape import MIN_BUDGETS
 
 MIN_STEPS = 1000
 MIN_LAYERS = 2
 TOKEN_RATIO_FACTOR = 2.0
+PATH_SCATTER = 0.2  # of log tokens per parameter about one line in log compute
 UNEMBEDDING_SHARE = 0.5
 NEAR_BIGRAM = 0.25  # of the way from the bigram to the trigram loss
 
@@ -92,11 +95,23 @@ def _off_ladder(table: pd.DataFrame) -> Mask:
 
 def _token_ratio(table: pd.DataFrame, nominal: float | None, clean: Mask) -> tuple[Mask, str]:
     ratio = _column(table, "tokens") / _column(table, "n_active")
+    known = clean & np.isfinite(ratio)
     if nominal is None:
-        known = ratio[clean & np.isfinite(ratio)]
-        nominal = float(np.median(known)) if known.size else np.nan
+        nominal = float(np.median(ratio[known])) if known.any() else np.nan
     off = np.abs(np.log(ratio / nominal)) > np.log(TOKEN_RATIO_FACTOR) + 1e-9
+    flops = _column(table, "flops")
+    left = budgets(flops[known & ~off])
+    if np.unique(left).size < MIN_BUDGETS and _one_path(np.log(flops[known]), np.log(ratio[known])):
+        off = np.zeros(len(table), dtype=bool)
     return off, f"tokens per parameter more than 2x off {nominal:.3g}"
+
+
+def _one_path(log_flops: Vector, log_ratio: Vector) -> bool:
+    """Whether tokens per parameter change with compute along one line, as at constant tokens."""
+    if log_flops.size < MIN_BUDGETS or np.ptp(log_flops) < np.log(2):
+        return False
+    line = np.polynomial.Polynomial.fit(log_flops, log_ratio, 1)
+    return bool(np.std(log_ratio - line(log_flops)) < PATH_SCATTER)
 
 
 def _regime(table: pd.DataFrame, loss: str) -> Mask:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fits.observations import FitError, Observations, budget_means
+from fits.observations import BUDGET_DECADES, FitError, Observations, budget_means
 from fits.uncertainty.bootstrap import SeedNoise
 
 MIN_BUDGETS = 3
@@ -12,6 +12,7 @@ FLOOR_BUDGETS, FLOOR_SPAN = 5, 1.5
 STEEPENING = 2.0  # a later slope this many times an earlier one is a change of regime
 BEND_Z = 2.5  # curvature over its standard error that counts as a bend
 ENVELOPE = 0.02  # runs more than 2 % above the best at no more compute are off the frontier
+NEAR = 0.05
 
 
 def times(decades: float) -> str:
@@ -45,14 +46,29 @@ def require_ladder(obs: Observations, target_flops: float) -> None:
         )
 
 
+def scatter(obs: Observations, noise: SeedNoise) -> float:
+    """Sd of log loss about a smooth curve: seed noise where it was measured, else at least that.
+
+    Runs of unlike recipes scatter more than seeds; without a pair of seeds the residuals of a
+    cubic in log compute tell (with no fewer than two degrees of freedom).
+    """
+    x, y, _ = budget_means(obs)
+    freedom = x.size - 4
+    if noise.pairs or freedom < 2:
+        return noise.sd
+    curve = np.polynomial.Polynomial.fit(x, y, 3)
+    return max(noise.sd, float(np.sqrt(((y - curve(x)) ** 2).sum() / freedom)))
+
+
 def require_one_regime(obs: Observations, noise: SeedNoise) -> None:
     """Raise FitError if the loss does not fall, or its slope more than doubles on the way up.
 
     A floor makes slopes fall; only learning something new makes them rise. Both tests allow two
-    standard errors of seed noise.
+    standard errors of `scatter`.
     """
     x, y, counts = budget_means(obs)
-    fall, error = y[0] - y[-1], noise.sd * np.sqrt(1 / counts[0] + 1 / counts[-1])
+    sd = scatter(obs, noise)
+    fall, error = y[0] - y[-1], sd * np.sqrt(1 / counts[0] + 1 / counts[-1])
     if fall <= 2 * error:
         raise FitError("not_decreasing", "the loss does not fall with compute beyond seed noise")
     step, kept = [0], 0
@@ -61,7 +77,7 @@ def require_one_regime(obs: Observations, noise: SeedNoise) -> None:
             step.append(i)
             kept = i
     slopes = -np.diff(y[step]) / np.diff(x[step])
-    errors = noise.sd * np.sqrt(1 / counts[step][1:] + 1 / counts[step][:-1]) / np.diff(x[step])
+    errors = sd * np.sqrt(1 / counts[step][1:] + 1 / counts[step][:-1]) / np.diff(x[step])
     for late in range(1, slopes.size):
         for early in range(late):
             excess = slopes[late] - STEEPENING * max(slopes[early], 0)
@@ -82,7 +98,7 @@ def bend(obs: Observations, noise: SeedNoise) -> str | None:
     design = np.stack([np.ones_like(at), at, at**2], axis=1) * np.sqrt(counts)[:, None]
     covariance = np.linalg.pinv(design.T @ design)
     quadratic = float((covariance @ design.T @ (y * np.sqrt(counts)))[2])
-    z = quadratic / (noise.sd * float(np.sqrt(covariance[2, 2])))
+    z = quadratic / (scatter(obs, noise) * float(np.sqrt(covariance[2, 2])))
     if z < -BEND_Z:
         return "the curve steepens with compute (concave in log-log), which no law here foresees"
     if z > BEND_Z:
@@ -100,6 +116,13 @@ def frontier(obs: Observations) -> Observations:
         return obs
     best = np.minimum.accumulate([obs.loss[index == b].min() for b in range(int(index.max()) + 1)])
     return obs.take(np.asarray(obs.loss <= (1 + ENVELOPE) * best[index]))
+
+
+def near_envelope(obs: Observations) -> Observations:
+    """Runs within NEAR of the best at no more than their compute and 20 %: well-tuned ones."""
+    reach = np.searchsorted(obs.flops, obs.flops * 10**BUDGET_DECADES, side="right") - 1
+    best = np.minimum.accumulate(obs.loss)[reach]
+    return obs.take(np.asarray(obs.loss <= (1 + NEAR) * best))
 
 
 def shows_floor(obs: Observations) -> bool:

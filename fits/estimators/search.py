@@ -11,6 +11,7 @@ from fits.observations import FitError, Matrix, Observations, Points, Vector
 LOWEST_EXPONENT, HIGHEST_EXPONENT = 1e-3, 4.0
 LOWEST_FLOOR = 1e-4  # of the smallest loss: below this a free floor counts as none
 AGREE = 1e-3  # starts agree when their objectives are within 0.1 %
+EXACT = 1e-7  # of log loss: residuals below this are none
 
 
 class Law(Protocol):
@@ -77,7 +78,8 @@ def best_of(problem: Problem, starts: Matrix) -> tuple[Vector, float, int, int]:
     order = np.argsort(scores)[:3]
     ends = [polish(problem, rough[i]) for i in order]
     theta, objective = min(ends, key=lambda end: end[1])
-    margin = objective * (1 + AGREE) + 1e-12 * problem.delta
+    exact = 0.5 * float(problem.weight.sum()) * EXACT**2
+    margin = objective * (1 + AGREE) + exact
     return theta, objective, len(starts), int((scores <= margin).sum())
 
 

@@ -1,30 +1,30 @@
 """Estimators of laws in sizes: frozen values whose `fit` turns observations into a law.
 
 `ChinchillaHuber()` estimates E + A/n**alpha + B/tokens**beta where n and tokens do not lie on one
-line.
+line. `TiedHuber()` has one exponent for both, which few runs identify better. For laws without an
+irreducible loss, or with the two terms coupled, see `fits.estimators.coupled`.
 
 They minimise the SUMMED Huber loss of log residuals (Hoffmann et al. 2022, eq. 3) with analytic
 gradients from many starts; floors stay between 0 and the smallest loss, exponents above 0.
 `fit_draws` refits many resampled copies at once and is what the bootstrap calls.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import product
 
 import numpy as np
 
-from fits.estimators.search import (
-    HIGHEST_EXPONENT,
-    LOWEST_EXPONENT,
-    LOWEST_FLOOR,
-    Fit,
-    best_draws,
-    best_of,
-    require_runs,
-)
-from fits.estimators.solver import Problem, Terms
-from fits.laws.sizes import ChinchillaLaw
-from fits.observations import FitError, Matrix, Observations, Points, Vector
+from fits.estimators.chart import Axis, Chart, ChartCurves, exponent, floor_axis, reading
+from fits.estimators.identify import apart, require_count, require_plane
+from fits.estimators.multistart import check_settings, estimate, floor_levels, log_floor, refit
+from fits.estimators.search import Fit
+from fits.estimators.solver import Terms
+from fits.laws.checks import known
+from fits.laws.sizes import ChinchillaLaw, TiedLaw
+from fits.observations import Matrix, Observations, Points, Vector
+
+SHARES = (0.2, 0.5, 0.8)  # of the floor in the smallest loss, and of size in what is reducible
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,77 +62,149 @@ def chinchilla_terms(n: Vector, tokens: Vector, centre_n: float, centre_tokens: 
     return Terms(offset=np.zeros((3, n.size)), design=design)
 
 
+def centres(obs: Observations, size: str = "n") -> tuple[float, float]:
+    """Mean log size and mean log tokens."""
+    sizes, tokens = known(obs, size, "tokens")
+    return float(np.log(sizes).mean()), float(np.log(tokens).mean())
+
+
+def surface_chart(obs: Observations, floor: float | None, law_type: type, size: str = "n") -> Chart:
+    """Coordinates (log A, log B at the centres, log E, alpha, beta) over the named size."""
+    centre_n, centre_tokens = centres(obs, size)
+    axes = (
+        Axis(name="a"), Axis(name="b"), floor_axis(floor), exponent("alpha"), exponent("beta"),
+    )  # fmt: skip
+    readings = {
+        "irreducible": reading(axes, "irreducible", log=True),
+        "a": reading(axes, "a", log=True, alpha=centre_n),
+        "b": reading(axes, "b", log=True, beta=centre_tokens),
+        "alpha": reading(axes, "alpha"),
+        "beta": reading(axes, "beta"),
+    }
+    form = partial(_surface_form, size=size, centre_n=centre_n, centre_tokens=centre_tokens)
+    return Chart(axes=axes, readings=readings, form_at=form, law_type=law_type)
+
+
+def _surface_form(at: Points, size: str, centre_n: float, centre_tokens: float) -> Terms:
+    sizes, tokens = known(at, size, "tokens")
+    return chinchilla_terms(sizes, tokens, centre_n, centre_tokens)
+
+
+def surface_starts(
+    obs: Observations, exponents: tuple[float, ...], shares: tuple[float, ...], floor: float | None
+) -> Matrix:
+    """Exponents × exponents × floors × shares, in the coordinates of `surface_chart`."""
+    rows = []
+    for alpha, beta in product(exponents, exponents):
+        for parts in reducible_parts(obs, shares, floor):
+            rows.append([*parts, alpha, beta])
+    return np.array(rows)
+
+
+def reducible_parts(
+    obs: Observations, shares: tuple[float, ...], floor: float | None
+) -> list[list[float]]:
+    """Logs of what size, data and nothing can reduce in the median run, for floors × shares."""
+    middle = float(np.median(obs.loss))
+    rows = []
+    for level, share in product(floor_levels(obs, shares, floor), shares):
+        rest = max(middle - level, 1e-3 * middle)
+        parts = [float(np.log(share * rest)), float(np.log((1 - share) * rest))]
+        rows.append([*parts, log_floor(level)])
+    return rows
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChinchillaHuber:
     """Estimates ChinchillaLaw: summed Huber loss on log residuals, best of many starts."""
 
+    floor: float | None = None  # nats per token
     delta: float = 1e-3  # in log-loss units
     exponents: tuple[float, ...] = (0.15, 0.35, 0.7)
-    shares: tuple[float, ...] = (0.2, 0.5, 0.8)
+    shares: tuple[float, ...] = SHARES
     name: str = field(default="chinchilla", init=False)
 
-    def _problem(
-        self, obs: Observations, y: Matrix, weight: Matrix
-    ) -> tuple[Problem, float, float]:
-        if obs.n is None or obs.tokens is None:
-            raise FitError("no_sizes", "a Chinchilla fit needs n_active and tokens for every run")
-        centres = float(np.log(obs.n).mean()), float(np.log(obs.tokens).mean())
-        lowest = y.min(axis=1)
-        upper = np.full((y.shape[0], 5), np.inf)
-        upper[:, 2], upper[:, 3:] = lowest - 1e-9, HIGHEST_EXPONENT
-        floor = obs.y.min() + np.log(LOWEST_FLOOR)
-        lower = np.array([-np.inf, -np.inf, floor, LOWEST_EXPONENT, LOWEST_EXPONENT])
-        terms = chinchilla_terms(obs.n, obs.tokens, *centres)
-        problem = Problem(
-            terms=terms, y=y, weight=weight, delta=self.delta, lower=lower, upper=upper
-        )
-        return problem, *centres
+    def __post_init__(self) -> None:
+        check_settings(self)
 
-    def _starts(self, obs: Observations) -> Matrix:
-        middle, least = float(np.median(obs.loss)), float(obs.loss.min())
-        rows = []
-        for alpha, beta in product(self.exponents, self.exponents):
-            for floor, share in product(self.shares, self.shares):
-                rest = middle - floor * least
-                parts = [np.log(share * rest), np.log((1 - share) * rest), np.log(floor * least)]
-                rows.append([*parts, alpha, beta])
-        return np.array(rows)
+    def require(self, obs: Observations) -> None:
+        """Raise FitError for fewer than six runs, or n and tokens on one line."""
+        require_count(obs, 6 if self.floor is None else 5, self.name)
+        require_plane(obs, self.name)
+
+    def chart(self, obs: Observations) -> Chart:
+        """The coordinates of `surface_chart`."""
+        return surface_chart(obs, self.floor, ChinchillaLaw)
+
+    def starts(self, obs: Observations) -> Matrix:
+        """Exponents × exponents × floors × shares of size in what is reducible."""
+        return surface_starts(obs, self.exponents, self.shares, self.floor)
 
     def fit(self, obs: Observations) -> Fit:
         """Raise FitError for fewer than six runs, or n and tokens on one line."""
-        require_runs(obs, 6, self.name)
-        if not has_plane(obs):
-            raise FitError(
-                "one_line", "n and tokens lie on one line, so only a law in compute can be fitted"
-            )
-        problem, centre_n, centre_d = self._problem(obs, obs.y[None], obs.weight[None])
-        theta, objective, starts, agreeing = best_of(problem, self._starts(obs))
-        curves = ChinchillaCurves(theta=theta[None], centre_n=centre_n, centre_tokens=centre_d)
-        cautions = []
-        if theta[2] <= problem.lower[2] + 1e-6:
-            cautions.append("the irreducible loss is at its bound of 0")
-        if min(theta[3], theta[4]) <= LOWEST_EXPONENT * (1 + 1e-6):
-            cautions.append("an exponent is at its lower bound")
-        return Fit(law=curves.law(), objective=objective, starts=starts,
-                   starts_agreeing=agreeing, cautions=tuple(cautions))  # fmt: skip
+        return estimate(self, obs)
 
     def fit_draws(self, obs: Observations, y: Matrix, weight: Matrix) -> ChinchillaCurves:
         """Refit every draw, starting from the optimum of the whole table."""
-        problem, centre_n, centre_d = self._problem(obs, y, weight)
-        whole, _, _ = self._problem(obs, obs.y[None], obs.weight[None])
-        theta = best_of(whole, self._starts(obs))[0]
-        ends = best_draws(problem, [theta])
-        return ChinchillaCurves(theta=ends, centre_n=centre_n, centre_tokens=centre_d)
+        theta = refit(self, obs, y, weight).theta
+        centre_n, centre_tokens = centres(obs)
+        return ChinchillaCurves(theta=theta, centre_n=centre_n, centre_tokens=centre_tokens)
+
+
+# Chinchilla's five coordinates from four: log A, log B, log E, and one exponent twice.
+TIE: Matrix = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [0, 0, 0, 1.0]])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TiedHuber:
+    """Estimates TiedLaw: Chinchilla's terms with one exponent."""
+
+    floor: float | None = None  # nats per token
+    delta: float = 1e-3  # in log-loss units
+    exponents: tuple[float, ...] = (0.1, 0.2, 0.35, 0.7)
+    shares: tuple[float, ...] = SHARES
+    name: str = field(default="tied", init=False)
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+    def require(self, obs: Observations) -> None:
+        """Raise FitError for fewer than five runs, or n and tokens on one line."""
+        require_count(obs, 5 if self.floor is None else 4, self.name)
+        require_plane(obs, self.name)
+
+    def chart(self, obs: Observations) -> Chart:
+        """Coordinates log A, log B at the centres, log E, alpha."""
+        centre_n, centre_tokens = centres(obs)
+        axes = (Axis(name="a"), Axis(name="b"), floor_axis(self.floor), exponent("alpha"))
+        readings = {
+            "irreducible": reading(axes, "irreducible", log=True),
+            "a": reading(axes, "a", log=True, alpha=centre_n),
+            "b": reading(axes, "b", log=True, alpha=centre_tokens),
+            "alpha": reading(axes, "alpha"),
+        }
+        form = partial(_tied_form, centre_n=centre_n, centre_tokens=centre_tokens)
+        return Chart(axes=axes, readings=readings, form_at=form, law_type=TiedLaw)
+
+    def starts(self, obs: Observations) -> Matrix:
+        """Exponents × floors × shares of size in what is reducible."""
+        parts = reducible_parts(obs, self.shares, self.floor)
+        return np.array([[*row, alpha] for alpha, row in product(self.exponents, parts)])
+
+    def fit(self, obs: Observations) -> Fit:
+        """Raise FitError for fewer than five runs, or n and tokens on one line."""
+        return estimate(self, obs)
+
+    def fit_draws(self, obs: Observations, y: Matrix, weight: Matrix) -> ChartCurves:
+        """Refit every draw, starting from the optimum of the whole table."""
+        return refit(self, obs, y, weight)
+
+
+def _tied_form(at: Points, centre_n: float, centre_tokens: float) -> Terms:
+    terms = _surface_form(at, "n", centre_n, centre_tokens)
+    return replace(terms, design=terms.design @ TIE)
 
 
 def has_plane(obs: Observations) -> bool:
     """Whether n and tokens vary apart: sd of log tokens off its line on log n above 0.15."""
-    if obs.n is None or obs.tokens is None or obs.n.size < 3:
-        return False
-    x, y = np.log(obs.n), np.log(obs.tokens)
-    if np.ptp(x) < 0.5 or np.ptp(y) < 0.5:
-        return False
-    x, y = x - x.mean(), y - y.mean()
-    rest = y - x * (x @ y) / (x @ x)
-    other = x - y * (x @ y) / (y @ y)
-    return bool(min(rest.std(), other.std()) > 0.15)
+    return obs.n is not None and obs.tokens is not None and apart(obs.n, obs.tokens)

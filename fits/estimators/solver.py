@@ -2,8 +2,15 @@
 
 Most laws of this room are log(loss) = logsumexp_j(offset_j + design_j @ theta) with different
 terms j (Hoffmann et al. 2022, appendix D.3, use this form for Chinchilla); any other need only
-give its derivative (`Form`). One batched solver serves every law, start and draw: iteratively reweighted least squares with
-Levenberg damping inside a box. `polish` then takes one fit to the optimum itself.
+give its derivative (`Form`). One batched solver serves every law, start and draw.
+
+`descend` takes damped Newton steps in a box, with the exact Hessian where the form is `Terms` and
+Gauss-Newton's elsewhere. Huber's loss at a small delta is nearly the sum of absolute residuals,
+whose kinks stop Newton short; so the first steps see it with a wider quadratic zone, which
+shrinks to delta (the continuation of Madsen and Nielsen 1993, doi:10.1137/0803010). Once the zone
+is delta and holds the right runs, convergence is quadratic. Far from the optimum, and as damping,
+the runs outside the zone count by the weights of iteratively reweighted least squares, which
+bound the loss from above.
 """
 
 from dataclasses import dataclass
@@ -13,7 +20,17 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 
-from fits.observations import Matrix, Vector
+from fits.estimators.newton import Exponentials, GaussNewton, Model, solve
+from fits.observations import Indices, Matrix, Vector
+
+Cube = npt.NDArray[np.float64]
+
+CHUNK = 150_000  # draws x runs x constants at a time: what a step touches stays in the cache
+SHRINK, SETTLED = 0.4, 0.1  # of the zone, once a step promises this share of the objective
+FAR = 4.0  # times delta: a wider zone is far from the optimum
+LONGEST = 3.0  # of a step in any constant; they are logs and exponents
+FIRST_DAMPING, LAST_DAMPING = 1e-4, 1e6  # after a refused step; a draw beyond the last is stuck
+REWEIGHTED = 100.0  # x damping: share of the reweighting in the runs outside the zone
 
 
 class Form(Protocol):
@@ -23,7 +40,7 @@ class Form(Protocol):
         """(draws, runs) log loss of each row of theta (draws, constants)."""
         ...
 
-    def with_jacobian(self, theta: Matrix) -> tuple[Matrix, npt.NDArray[np.float64]]:
+    def with_jacobian(self, theta: Matrix) -> tuple[Matrix, Cube]:
         """Log loss (draws, runs) and its derivative (draws, runs, constants)."""
         ...
 
@@ -33,25 +50,29 @@ class Terms:
     """offset (terms, runs) and design (terms, runs, constants) of the exponents."""
 
     offset: Matrix
-    design: npt.NDArray[np.float64]
+    design: Cube
 
     def log_loss(self, theta: Matrix) -> Matrix:
         """(draws, runs) log loss of each row of theta."""
-        return self._evaluate(theta)[0]
+        return self.with_shares(theta)[0]
 
-    def _evaluate(self, theta: Matrix) -> tuple[Matrix, npt.NDArray[np.float64]]:
-        terms, runs, constants = self.design.shape
-        flat = self.design.reshape(terms * runs, constants)
-        exponents = (theta @ flat.T).reshape(-1, terms, runs) + self.offset
-        top = exponents.max(axis=1, keepdims=True)
-        shares = np.exp(exponents - top)
+    def with_shares(self, theta: Matrix) -> tuple[Matrix, Cube]:
+        """Log loss (draws, runs) and each term's share of the loss (draws, terms, runs)."""
+        terms, runs, _ = self.design.shape
+        shares = np.empty((theta.shape[0], terms, runs))
+        for j in range(terms):  # each product too small for BLAS to wake its threads
+            np.matmul(theta, self.design[j].T, out=shares[:, j])
+        shares += self.offset
+        top = shares.max(axis=1, keepdims=True)
+        shares -= top
+        np.exp(shares, out=shares)
         total = shares.sum(axis=1, keepdims=True)
         shares /= total
         return (top + np.log(total))[:, 0], shares
 
-    def with_jacobian(self, theta: Matrix) -> tuple[Matrix, npt.NDArray[np.float64]]:
+    def with_jacobian(self, theta: Matrix) -> tuple[Matrix, Cube]:
         """Log loss (draws, runs) and its derivative (draws, runs, constants)."""
-        value, shares = self._evaluate(theta)
+        value, shares = self.with_shares(theta)
         return value, np.einsum("bjn,jnp->bnp", shares, self.design)
 
 
@@ -76,7 +97,7 @@ class Problem:
         """Summed weighted Huber loss of each draw."""
         return np.asarray((self.weight * huber(self.y - value, self.delta)).sum(axis=1))
 
-    def rows(self, index: npt.NDArray[np.int64]) -> "Problem":
+    def rows(self, index: Indices) -> "Problem":
         """The problem of the chosen draws alone."""
 
         def pick(values: Matrix) -> Matrix:
@@ -92,59 +113,129 @@ class Problem:
         )
 
 
-def _step(problem: Problem, theta: Matrix, value: Matrix, jac: Matrix, damping: Vector) -> Matrix:
-    residual = problem.y - value
-    slack = np.maximum(np.abs(residual), problem.delta)
-    omega = problem.weight * (problem.delta / slack)
-    gradient = ((omega * residual)[:, None, :] @ jac)[:, 0, :]
-    blocked = (theta <= problem.lower) & (gradient < 0)
-    blocked |= (theta >= problem.upper) & (gradient > 0)
-    normal = np.swapaxes(jac * omega[:, :, None], 1, 2) @ jac
-    keep = ~blocked
-    normal = normal * (keep[:, :, None] & keep[:, None, :])
-    diagonal = np.einsum("bpp->bp", normal)
-    scale = diagonal.max(axis=1, keepdims=True)
-    scale = np.where(scale > 0, scale, 1.0)
-    diagonal += damping[:, None] * (diagonal + 1e-9 * scale) + 1e-14 * scale + blocked
-    step = np.linalg.solve(normal, (gradient * keep)[:, :, None])[:, :, 0]
-    return np.asarray(np.clip(theta + np.clip(step, -3, 3), problem.lower, problem.upper))
+def _step(
+    problem: Problem, theta: Matrix, downhill: Matrix, hessian: Cube, damping: Vector
+) -> tuple[Matrix, Vector]:
+    """Where a damped Newton step in the box leads, and the gain that it would have outside."""
+    blocked = (theta <= problem.lower) & (downhill < 0)
+    blocked |= ((theta >= problem.upper) & (downhill > 0)) | (problem.lower >= problem.upper)
+    diagonal = np.abs(np.einsum("bpp->bp", hessian))
+    most = diagonal.max(axis=1, keepdims=True)
+    least = np.where(most > 0, 1e-14 * most, 1.0)
+    unit = 1 / np.sqrt(np.maximum(diagonal, least))
+    unit[blocked] = 0
+    scaled = hessian * unit[:, :, None] * unit[:, None, :]
+    np.einsum("bpp->bp", scaled)[:] += damping[:, None] + blocked
+    step, gain = solve(scaled, downhill * unit)
+    step = step * unit
+    longest = np.abs(step).max(axis=1, keepdims=True)
+    step *= LONGEST / np.maximum(longest, LONGEST)
+    return np.clip(theta + step, problem.lower, problem.upper), gain
 
 
 def descend(problem: Problem, start: Matrix, *, steps: int = 80, tolerance: float = 1e-9) -> Matrix:
-    """Constants (draws, constants) after at most `steps` damped steps from `start`."""
-    best = np.clip(start, problem.lower, problem.upper)
-    damping = np.full(best.shape[0], 1e-3)
-    active = np.arange(best.shape[0])
-    part = problem
-    still = np.zeros(best.shape[0], dtype=np.int64)
-    value, jac = part.terms.with_jacobian(best)
-    score = part.objective(value)
-    for _ in range(steps):
-        theta = best[active]
-        trial = _step(part, theta, value, jac, damping)
-        new_value, new_jac = part.terms.with_jacobian(trial)
-        new_score = part.objective(new_value)
-        better = new_score <= score
-        gain = np.where(better, score - new_score, 0.0)
-        best[active[better]] = trial[better]
-        value = np.where(better[:, None], new_value, value)
-        jac = np.where(better[:, None, None], new_jac, jac)
-        small = gain <= tolerance * (score + 1e-15)
-        score = np.where(better, new_score, score)
-        damping = np.where(better, np.maximum(damping * 0.2, 1e-9), damping * 6)
-        still = np.where(small & (better | (damping > 1e6)), still + 1, 0)
-        going = still < 2
-        if not going.any():
-            break
-        if going.sum() < 0.7 * going.size:
-            active, value, jac, score = active[going], value[going], jac[going], score[going]
-            damping, still = damping[going], still[going]
-            part = problem.rows(active)
-    return best
+    """Constants (draws, constants) after at most `steps` Newton steps from `start`.
+
+    A draw rests once its next step promises less than `tolerance` of its objective. None ends
+    above the objective of its start; a start that is not finite is a ValueError.
+    """
+    if not np.isfinite(start).all():
+        row = int(np.argmin(np.isfinite(start).all(axis=1)))
+        raise ValueError(f"the start of draw {row} is {start[row]}; it must be finite")
+    ends = np.clip(start, problem.lower, problem.upper)
+    form = problem.terms
+    model: Model = GaussNewton(form.with_jacobian)
+    if isinstance(form, Terms):
+        model = Exponentials(form.design, form.with_shares)
+    size = max(8, CHUNK // max(problem.y.shape[1] * ends.shape[1], 1))
+    for first in range(0, ends.shape[0], size):
+        rows = np.arange(first, min(first + size, ends.shape[0]))
+        part, begin = problem.rows(rows), ends[rows]
+        with np.errstate(over="ignore", invalid="ignore"):  # a step too far is not taken
+            before = part.objective(form.log_loss(begin))
+            batch = _Batch(part, model, begin, np.flatnonzero(np.isfinite(before)))
+            for _ in range(steps):
+                if not batch.rows.size:
+                    break
+                batch.step(tolerance)
+            reached = batch.ends()
+            better = part.objective(form.log_loss(reached)) < before
+        ends[rows] = np.where(better[:, None], reached, begin)
+    return ends
+
+
+class _Batch:
+    """Draws on their way down: those still moving (`rows`), and where the others came to rest."""
+
+    def __init__(self, problem: Problem, model: Model, start: Matrix, rows: Indices) -> None:
+        self.problem, self.model, self.rested = problem, model, start.copy()
+        self.rows, self.part, self.theta = rows, problem.rows(rows), start[rows]
+        value, self.inner = model.expand(self.theta)
+        self.residual = self.part.y - value
+        total = np.maximum(self.part.weight.sum(axis=1), 1e-300)
+        mean = (self.part.weight * np.abs(self.residual)).sum(axis=1) / total
+        self.width = np.maximum(mean, problem.delta)  # half of the quadratic zone
+        self.damping = np.zeros(rows.size)
+
+    def ends(self) -> Matrix:
+        """Where every draw is now."""
+        self.rested[self.rows] = self.theta
+        return self.rested
+
+    def step(self, tolerance: float) -> None:
+        """A damped step of every moving draw; those that gain nothing more come to rest."""
+        part, delta = self.part, self.part.delta
+        slope, score = self._slope(self.residual)
+        far = self.width > FAR * delta
+        outside = self.width[:, None] / np.maximum(np.abs(self.residual), self.width[:, None])
+        share = np.where(far, 1.0, np.minimum(REWEIGHTED * self.damping, 1.0))[:, None]
+        weight = part.weight * np.where(outside < 1, share * outside, 1.0)
+        bend = np.where(far, 0.0, 1.0)
+        downhill, hessian = self.model.curvature(self.inner, slope, weight, bend)
+        trial, promise = _step(part, self.theta, downhill, hessian, self.damping)
+        value, inner = self.model.expand(trial)
+        residual = part.y - value
+        new_score = self._slope(residual)[1]
+        better = new_score < score
+        self._damp(score - new_score, trial - self.theta, downhill, hessian)
+        small = promise <= tolerance * (score + 1e-15)
+        resting = (self.width <= delta) & small & (self.damping <= FIRST_DAMPING)
+        np.copyto(self.theta, trial, where=better[:, None])
+        np.copyto(self.residual, residual, where=better[:, None])
+        np.copyto(self.inner, inner, where=better[:, None, None])
+        settled = small | (better & (promise <= SETTLED * score))
+        self.width = np.where(settled, np.maximum(SHRINK * self.width, delta), self.width)
+        self._rest(resting | (self.damping > LAST_DAMPING))
+
+    def _slope(self, residual: Matrix) -> tuple[Matrix, Vector]:
+        """Weighted slope of Huber's loss with this zone (draws, runs), and the objective."""
+        bound = self.width[:, None]
+        slope = np.clip(residual, -bound, bound)
+        weighted = self.part.weight * slope
+        return weighted, np.einsum("bn,bn->b", weighted, residual - 0.5 * slope)
+
+    def _damp(self, gain: Vector, move: Matrix, downhill: Matrix, hessian: Cube) -> None:
+        """Less damping where the gain was what the quadratic model said, more where it was not."""
+        bent = np.einsum("bp,bpq,bq->b", move, hessian, move)
+        expected = np.einsum("bp,bp->b", downhill, move) - 0.5 * bent
+        ratio = np.nan_to_num(gain / np.maximum(expected, 1e-300), nan=-1.0)
+        eased = np.where(self.damping <= FIRST_DAMPING, 0.0, 0.2 * self.damping)
+        kept = np.where(ratio > 0.5, 1.0, 2.0) * self.damping
+        raised = np.maximum(4 * self.damping, FIRST_DAMPING)
+        self.damping = np.where(ratio > 0.9, eased, np.where(gain > 0, kept, raised))
+
+    def _rest(self, resting: npt.NDArray[np.bool_]) -> None:
+        if not resting.any():
+            return
+        self.rested[self.rows[resting]] = self.theta[resting]
+        going = ~resting
+        self.rows, self.theta, self.inner = self.rows[going], self.theta[going], self.inner[going]
+        self.residual, self.width = self.residual[going], self.width[going]
+        self.damping, self.part = self.damping[going], self.problem.rows(self.rows)
 
 
 def polish(problem: Problem, theta: Vector) -> tuple[Vector, float]:
-    """One draw's constants at the optimum, and the objective there, by L-BFGS in the box.
+    """One draw's constants at the optimum, and the objective there: Newton, then L-BFGS.
 
     The objective is divided by delta squared: unscaled, its gradient is below the usual
     tolerances long before the optimum, and solvers stop short.
@@ -158,7 +249,7 @@ def polish(problem: Problem, theta: Vector) -> tuple[Vector, float]:
         return float(problem.objective(value)[0]) / scale, -(slope @ jac[0])[0] / scale
 
     bounds = list(zip(problem.lower, problem.upper[0], strict=True))
-    best = np.clip(theta, problem.lower, problem.upper[0])
+    best = descend(problem, theta[None], steps=300, tolerance=1e-13)[0]
     reached = score(best)[0]
     for _ in range(4):
         result = minimize(

@@ -1,9 +1,10 @@
 """Laws in compute alone: for runs of one recipe, tokens tied to parameters."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from fits.laws.checks import require_constants
 from fits.observations import Points, Vector
 
 
@@ -19,11 +20,7 @@ class PowerLaw:
     irreducible: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, value, lowest in (("a", self.a, 0), ("irreducible", self.irreducible, 0)):
-            if not value >= lowest:
-                raise ValueError(f"PowerLaw {name} is {value}; it must be at least {lowest}")
-        if not self.b > 0:
-            raise ValueError(f"PowerLaw b is {self.b}; it must be above 0")
+        require_constants(self, at_least_zero=("a", "irreducible"), above_zero=("b",))
 
     def predict(self, at: Points) -> Vector:
         """Loss at each point's compute."""
@@ -31,4 +28,39 @@ class PowerLaw:
 
     def constants(self) -> dict[str, float]:
         """The constants by name, as a fit's JSON holds them."""
-        return {"a": self.a, "b": self.b, "irreducible": self.irreducible}
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokenPowerLaw:
+    """loss = irreducible + a * C**-b * (1 + (C / at)**(1 / width))**(-(b_after - b) * width).
+
+    The exponent of compute is `b` far below the break at `at` FLOPs and `b_after` far above it;
+    `width`, in e-folds of compute, says how gradually one becomes the other. Source: Caballero et
+    al. 2022, arXiv:2210.14891, eq. 1 with one break; b, b_after - b and width are its c_0, c_1
+    and f_1. Both exponents must be positive here, so that the loss falls everywhere.
+    """
+
+    irreducible: float
+    a: float
+    b: float
+    b_after: float
+    at: float  # FLOPs
+    width: float
+
+    def __post_init__(self) -> None:
+        require_constants(
+            self,
+            at_least_zero=("a", "irreducible"),
+            above_zero=("b", "b_after", "at", "width"),
+        )
+
+    def predict(self, at: Points) -> Vector:
+        """Loss at each point's compute."""
+        past = np.logaddexp(0.0, np.log(at.flops / self.at) / self.width)
+        bent = np.exp(-(self.b_after - self.b) * self.width * past)
+        return np.asarray(self.irreducible + self.a * at.flops**-self.b * bent)
+
+    def constants(self) -> dict[str, float]:
+        """The constants by name, as a fit's JSON holds them."""
+        return asdict(self)

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from fits.estimators.compute import PowerHuber
-from fits.estimators.sizes import ChinchillaHuber
+from fits.estimators.search import Estimator
 from fits.observations import FitError, Indices, Matrix, Observations, Vector
 
 SEED_SD_PRIOR = 0.003  # sd of log loss between seeds: two-seed pairs of the tiny ladders of
@@ -32,10 +31,9 @@ class SeedNoise:
 
 
 def seed_noise(obs: Observations) -> SeedNoise:
-    """Pooled sd within groups of equal compute, parameters and tokens, shrunk to the prior."""
-    keys: list[Vector] = [np.asarray(np.round(obs.x, 3))]
-    if obs.n is not None and obs.tokens is not None:
-        keys += [np.asarray(np.round(np.log10(v), 3)) for v in (obs.n, obs.tokens)]
+    """Pooled sd within groups alike in compute and every size known, shrunk to the prior."""
+    sizes = (obs.flops, obs.n, obs.tokens, obs.n_total, obs.n_experts, obs.unique_tokens)
+    keys: list[Vector] = [np.asarray(np.round(np.log10(v), 3)) for v in sizes if v is not None]
     frame = pd.DataFrame({str(i): key for i, key in enumerate(keys)})
     y = pd.Series(obs.y)
     centred = y - y.groupby([frame[c] for c in frame]).transform("mean")
@@ -76,7 +74,7 @@ def seed_jitter(
 
 
 def intervals(
-    estimator: PowerHuber | ChinchillaHuber,
+    estimator: Estimator,
     obs: Observations,
     *,
     draws: int,
@@ -85,7 +83,8 @@ def intervals(
     """A row per constant: sd, lo90, hi90, lo95, hi95 over refits.
 
     Clusters are resampled where there are many; below FEW_CLUSTERS they are weighted and seed
-    noise is added, as the forecaster does.
+    noise is added, as the forecaster does. Raises FitError where there are fewer than three, or
+    where a refit's constant leaves the range of numbers.
     """
     cluster = np.unique(obs.cluster, return_inverse=True)[1].astype(np.int64)
     many = int(cluster.max()) + 1
@@ -99,6 +98,8 @@ def intervals(
         weight = resampled_weights(cluster, draws, rng) * obs.weight
     curves = estimator.fit_draws(obs, y, weight)
     table = pd.DataFrame([curves.law(i).constants() for i in range(draws)])
+    if not np.isfinite(table.to_numpy(dtype=np.float64)).all():
+        raise FitError("not_finite", "a constant of some refit is beyond the range of numbers")
     levels = {"lo90": 0.05, "hi90": 0.95, "lo95": 0.025, "hi95": 0.975}
     columns = {name: table.quantile(level) for name, level in levels.items()}
     return pd.DataFrame({"sd": table.std(), **columns})

@@ -1,19 +1,16 @@
 """The mixture of laws behind a forecast: how they are weighed, drawn from and described."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
-import pandas as pd
 from scipy import stats
 
-from fits.estimators.sizes import ChinchillaCurves
 from fits.observations import Matrix, Points, Vector
-from fits.uncertainty.backtest import FormError, growth
 from fits.uncertainty.bootstrap import SeedNoise
 from fits.uncertainty.drift import DriftingPower
+from fits.uncertainty.surface import Surface
 
-REFITS = 200  # bootstrap refits of a surface
 WEIGHING_DRAWS = 400
 
 
@@ -23,24 +20,6 @@ class Member(Protocol):
     def draws(self, at: Points, count: int, rng: np.random.Generator) -> Matrix:
         """(count, points) log loss: fit and form error, no seed noise of the target."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surface:
-    """A law in n and tokens: bootstrap refits, and form error beyond its largest budget."""
-
-    curves: ChinchillaCurves
-    form: FormError
-    span: float  # decades over which it takes its slope
-    last: float  # log10 compute of the largest budget
-
-    def draws(self, at: Points, count: int, rng: np.random.Generator) -> Matrix:
-        """(count, points) log loss; ValueError where n or tokens is unknown."""
-        quantiles = (rng.permutation(count) + 0.5) / count
-        shock = stats.t.ppf(quantiles, self.form.freedom) * self.form.scale
-        far = growth(np.log10(at.flops) - self.last, self.span)
-        lines = self.curves.log_loss(at)
-        return np.asarray(lines[np.arange(count) % len(lines)] + np.outer(shock, far))
 
 
 def law_weights(members: dict[str, Member], targets: Points, seed: int) -> dict[str, float]:
@@ -107,8 +86,5 @@ def law_constants(members: dict[str, Member]) -> dict[str, dict[str, float]]:
         if isinstance(member, DriftingPower):
             found.update(member.constants())
         elif isinstance(member, Surface):
-            rows = [member.curves.law(i).constants() for i in range(0, REFITS, 4)]
-            medians = pd.DataFrame(rows).median()
-            found[name] = {str(k): float(v) for k, v in medians.items()}
-            found[name]["form_error_scale"] = member.form.scale
+            found[name] = member.constants()
     return found

@@ -2,10 +2,12 @@ import numpy as np
 import pytest
 from ladders import SIX, chinchilla_table, ladder
 
-from fits.forecast import drifting, refitted
+from fits.estimators.sizes import ChinchillaHuber
 from fits.observations import observe
 from fits.uncertainty.backtest import PRIOR_SCALE, form_error, growth, leave_future_out
 from fits.uncertainty.bootstrap import seed_noise
+from fits.uncertainty.members import drifting
+from fits.uncertainty.surface import refitted
 
 
 def run(truth, budgets=SIX, seeds=2):
@@ -29,7 +31,9 @@ def test_the_drift_covers_both_a_line_and_a_floor():
 def test_a_surface_is_backtested_without_its_form_error():
     obs = observe(chinchilla_table(noise=0.002))
     noise = seed_noise(obs)
-    table = leave_future_out("chinchilla", refitted(noise, 8), obs, noise, minimum=4)
+    table = leave_future_out(
+        "chinchilla", refitted(ChinchillaHuber(), noise, 8), obs, noise, minimum=4
+    )
     assert len(table) and table["error"].abs().median() < 0.03
     assert form_error(table, ahead=1.0).scale < PRIOR_SCALE
     table["error"] *= 50

@@ -1,9 +1,20 @@
-import numpy as np
-import pytest
-from ladders import SIX, ladder
+import os
 
+import numpy as np
+import pandas as pd
+import pytest
+from ladders import SIX, chinchilla_table, ladder
+
+from benchmarks.bootstrap import (
+    PUBLISHED_CI,
+    PUBLISHED_SE,
+    epoch_table,
+    gaps_to_optimum,
+    resamples,
+)
 from fits.estimators.compute import PowerHuber
-from fits.observations import FitError, observe
+from fits.estimators.sizes import ChinchillaCurves, ChinchillaHuber
+from fits.observations import FitError, Matrix, Observations, observe
 from fits.uncertainty.bootstrap import (
     SEED_SD_PRIOR,
     intervals,
@@ -75,3 +86,63 @@ def test_two_runs_are_no_bootstrap():
     obs = observe(ladder(law, SIX[:2], seeds=1))
     with pytest.raises(FitError, match="three clusters"):
         intervals(PowerHuber(floor=0.0), obs, draws=10, rng=np.random.default_rng(0))
+
+
+def test_checkpoints_of_one_run_move_together_and_double_nothing():
+    rng = np.random.default_rng(4)
+    table = ladder(law, np.geomspace(1e10, 1e12, 30), seeds=1)
+    table["loss"] *= np.exp(0.01 * rng.standard_normal(30))
+    again = pd.concat([table, table], ignore_index=True)  # a second checkpoint, as good as equal
+    apart = again.assign(run_id=[f"r{i}" for i in range(60)])
+
+    def found(rows: pd.DataFrame) -> pd.DataFrame:
+        rng = np.random.default_rng(0)
+        return intervals(PowerHuber(floor=0.0), observe(rows), draws=400, rng=rng)
+
+    once = found(table)
+    np.testing.assert_allclose(found(again), once, rtol=1e-5)
+    shrunk = found(apart)["sd"] / once["sd"]  # as if they were runs of their own
+    assert shrunk[["a", "b"]].to_numpy() == pytest.approx(np.sqrt(0.5), rel=0.15)
+
+
+def test_draws_on_few_distinct_runs_end_finite_and_in_their_bounds():
+    obs = observe(chinchilla_table(noise=0.01))
+    weight = np.zeros((90, 25))
+    for row in range(90):
+        chosen = np.random.default_rng(row).choice(25, 1 + row % 3, replace=False)
+        weight[row, chosen] = 25 / chosen.size
+    curves = ChinchillaHuber().fit_draws(obs, np.tile(obs.y, (90, 1)), weight)
+    table = pd.DataFrame([curves.law(i).constants() for i in range(90)])
+    assert np.isfinite(table.to_numpy()).all()
+    assert (table["irreducible"] <= obs.loss.min()).all()
+    assert table[["alpha", "beta"]].to_numpy() == pytest.approx(2.0, abs=2.0)
+    assert np.isfinite(curves.log_loss(obs)).all()
+
+
+@pytest.fixture(scope="module")
+def epoch() -> tuple[Observations, Matrix, ChinchillaCurves]:
+    """Epoch's runs, the notebook's 4,000 resamples of them, and every refit."""
+    table, public = epoch_table(os.environ.get("WORKBENCH_TABLES"))
+    if not public:
+        pytest.skip("the public tables are not here (WORKBENCH_TABLES)")
+    obs = observe(table)
+    weight = resamples(len(table), 4000)[:, [int(name.split()[1]) for name in obs.run_id]]
+    return obs, weight, ChinchillaHuber().fit_draws(obs, np.tile(obs.y, (4000, 1)), weight)
+
+
+def test_the_published_standard_errors_are_met_to_their_last_digit(epoch):
+    """Besiroglu et al. 2024 (arXiv:2404.10102), the same 4,000 resamples, each at its optimum."""
+    _, _, curves = epoch
+    found = pd.DataFrame([curves.law(i).constants() for i in range(4000)])
+    error, low, high = found.std(), found.quantile(0.025), found.quantile(0.975)
+    for name, value in PUBLISHED_SE.items():
+        assert error[name] == pytest.approx(value, rel=1e-3), name
+    for name, (start, end) in PUBLISHED_CI.items():
+        assert [low[name], high[name]] == pytest.approx([start, end], abs=1e-4), name
+
+
+def test_every_draw_is_at_the_optimum_of_its_own_objective(epoch):
+    """Against the best of six L-BFGS searches a draw, by code apart from the solver's."""
+    obs, weight, curves = epoch
+    gaps = np.array(list(gaps_to_optimum(obs, curves, weight, 25)))
+    assert (gaps <= 1e-6).all()

@@ -66,7 +66,7 @@ def test_named_refusals():
     assert one_line.value.name == "one_line" and not has_plane(observe(line))
     with pytest.raises(FitError) as unsized:
         ChinchillaHuber().fit(observe(line.drop(columns=["tokens"])))
-    assert unsized.value.name == "one_line"
+    assert unsized.value.name == "no_sizes"
     with pytest.raises(ValueError, match="floor is -1"):
         PowerHuber(floor=-1.0)
 

@@ -130,7 +130,7 @@ def test_a_grid_without_a_nominal_ladder_is_left_to_chinchilla():
     table = chinchilla_table(noise=0.002).assign(role="grid")
     found = forecast(table, PLANE_GOAL)
     actual = 1.8 + 480 * 4e9**-0.35 + 2100 * 4e11**-0.37
-    assert set(found.weights) == {"chinchilla"}
+    assert "chinchilla" in found.weights and "power" not in found.weights
     assert found.table["lo90"][0] < actual < found.table["hi90"][0]
     assert found.naive["last_rung"] > actual and found.left_out.empty
     assert any("no law in compute alone" in note for note in found.cautions)
