@@ -6,7 +6,7 @@ READY := $(VENV)/.installed
 
 export MPLBACKEND := Agg
 
-.PHONY: demo test check format study gpu-check bench check-core clean
+.PHONY: demo test check format study gpu-check bench bench-forecast bench-bootstrap check-core clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -41,6 +41,12 @@ study: $(READY)  ## the 1000x study, for a machine with hours
 
 bench: $(READY)  ## speed ratios, measured in one run, into benchmarks/results/
 	$(BIN)/python benchmarks/speed.py
+
+bench-forecast: $(READY)  ## forecasts against single laws on the tables of WORKBENCH_TABLES, into benchmarks/results/
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/forecast.py
+
+bench-bootstrap: $(READY)  ## bootstrap refits: speed, and whether each is at its optimum; prints only
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bootstrap.py
 
 gpu-check:  ## tests and measures everything that needs a GPU; stops where there is none
 	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) benchmarks/gpu_check.py

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from matplotlib.figure import Figure
 
 from reports.content import Content, compute_content, jsonable, record
+from reports.figures.backtest import backtest_figure, backtest_table
 from reports.figures.curves import curves_figure
 from reports.figures.forecast import headline_figure, parts_figure, residual_figure
 from reports.figures.rates import bucket_order, rates_figure, strips_figure
@@ -101,6 +102,9 @@ def draw_figures(content: Content) -> dict[str, str]:
             found["strips"] = strips_figure(tables["strips"])
         if not tables["curves"].empty:
             found["curves"] = curves_figure(tables["curves"])
+        past = backtest_table(content.past)
+        if bool(past["percent"].notna().any()):
+            found["backtest"] = backtest_figure(past)
         return {name: svg(figure) for name, figure in found.items()}
 
 

@@ -63,6 +63,11 @@ class Content:
     findings: list[Finding]
 
     @property
+    def past(self) -> pd.DataFrame:
+        """Predictions of held-out runs of the table; empty where none were made."""
+        return pd.DataFrame() if self.inputs.backtest is None else self.inputs.backtest
+
+    @property
     def headline(self) -> Outcomes:
         """The outcomes of the first prediction."""
         return self.outcomes[self.inputs.headline.name]
@@ -88,6 +93,7 @@ def compute_content(inputs: ReportInputs) -> Content:
         "loss",
         actual=None if inputs.diverged else inputs.actual,
         target_flops=target,
+        own_flops={item.name: item.target.get("flops") for item in inputs.predictions},
     )
     flat = {name: _flat(item, has_rates) for name, item in outcomes.items()}
     return Content(
@@ -205,6 +211,8 @@ def record(content: Content) -> dict[str, Any]:
     found["diagnostics"] = [{"weight": weight, "text": text} for weight, text in content.findings]
     found["tables"] = {name: _records(table) for name, table in content.tables.items()}
     found["tables"]["runs"] = _records(ordered_runs(inputs.runs))
+    if not content.past.empty:
+        found["tables"]["backtest"] = _records(content.past)
     found["tables"]["loss"] = _records(content.forecast)
     found["tables"]["loss_parts"] = {
         part: _records(table) for part, table in content.part_forecasts.items()

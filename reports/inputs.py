@@ -28,7 +28,8 @@ class ReportInputs:
     pass_rate_buckets, flops, run_id, as far as they were measured; None before the target is
     trained; {"status": "diverged"} with no loss where it diverged. seal: state,
     sealed_before_target, head, sealed_at, target_started_at, problems,
-    prior_targets_seen; None where no ledger was kept. wall: seconds by stage.
+    prior_targets_seen; None where no ledger was kept. wall: seconds by stage. backtest: what
+    would have been said of the largest runs, its columns those of reports.figures.backtest.
     """
 
     title: str
@@ -43,6 +44,7 @@ class ReportInputs:
     manifest: Mapping[str, Any] | None = None
     wall: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    backtest: pd.DataFrame | None = None
 
     def __post_init__(self) -> None:
         if not self.predictions:

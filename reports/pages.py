@@ -33,6 +33,7 @@ from reports.page_blocks import (
     table_block,
     text_block,
 )
+from reports.past import past_blocks
 from reports.run_tables import spread_facts
 from reports.verdict import Outcome
 
@@ -56,6 +57,7 @@ def sections(content: Content, figures: set[str]) -> list[Section]:
         ("Loss curves", _curves(figures)),
         ("Runs", _runs(content)),
         ("What the prediction rests on", _laws(content)),
+        ("On the table's own past", past_blocks(content.past, drawn="backtest" in figures)),
         ("How it was made", _making(content)),
         ("Diagnostics", _diagnostics(content)),
     ]

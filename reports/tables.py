@@ -31,18 +31,20 @@ def forecast_table(
     *,
     actual: Mapping[str, Any] | None,
     target_flops: object,
+    own_flops: Mapping[str, object] | None = None,
 ) -> pd.DataFrame:
     """Marks of one loss figure: mark, prediction, used_by, flops, value, lo50, hi50, lo90, hi90.
 
     mark: used, unused, left_out, twin (runs), law (rows of the drawn band), interval (the
-    prediction at the target), actual.
+    prediction at its target), actual. `own_flops` by prediction, where targets differ.
     """
     rows = _run_marks(runs, estimates, column)
     for name, estimate in estimates.items():
         if estimate.refused:
             continue
         rows += law_rows(name, estimate)
-        where = {"mark": "interval", "prediction": name, "flops": number(target_flops)}
+        flops = number((own_flops or {}).get(name)) or number(target_flops)
+        where = {"mark": "interval", "prediction": name, "flops": flops}
         bounds = {level: number(getattr(estimate, level)) for level in LEVELS}
         rows.append(where | {"value": number(estimate.median)} | bounds)
     if actual is not None and number(actual.get(column)) is not None:

@@ -31,12 +31,17 @@ COMMANDS = {
     "run": Command(
         "run", SWEEP, "The whole way: plan, train, fit, seal, train the target, report."
     ),
+    "submit": Command("submit", SWEEP, "The whole way on a Slurm cluster; only what is missing."),
     "status": Command("status", SWEEP, "How far the runs of a sweep are."),
+    "logs": Command("logs", SWEEP, "What a run on a cluster wrote."),
+    "cancel": Command("cancel", SWEEP, "Take runs out of Slurm's queue; checkpoints stay."),
     "collect": Command("collect", SWEEP, "Run folders to a run table."),
     "import": Command("import_table", TABLE, "An outside table to a run table, checked."),
     "fit": Command("fit", TABLE, "Estimate one law, with its constants and intervals."),
     "backtest": Command("backtest", TABLE, "Hold out the largest runs and predict them."),
     "predict": Command("predict", TABLE, "Predict a larger run, and seal the prediction."),
+    "allocate": Command("allocate", TABLE, "Parameters against tokens at a given compute."),
+    "two-step": Command("two_step", TABLE, "Predict a task's accuracy through its loss."),
     "report": Command("report", TABLE, "Prediction against actual, as PDF and JSON."),
     "grade": Command("grade", MODEL, "Run completions against their tests, in a sandbox."),
     "sample": Command("sample", MODEL, "Continue a text, or read an image."),

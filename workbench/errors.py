@@ -8,6 +8,8 @@ import errno
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from workbench.remedies import remedy as remedy_of
+
 BAD_INPUT = 2
 FAILED = 1
 INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
@@ -27,7 +29,7 @@ EXTRA = {
 
 
 # Failures of other rooms that speak for themselves, by name: importing them would take torch.
-NAMED = {"SweepBusy", "RunLocked", "RunInterrupted"}
+NAMED = {"SweepBusy", "RunLocked", "RunInterrupted", "SubmissionFailed"}
 
 
 class InputError(ValueError):
@@ -72,7 +74,7 @@ def explain(error: BaseException, command: str = "workbench") -> Explained:
         remedy = f"`{command} --help` shows what is accepted"
     elif _is_fit_error(error):
         kind = str(getattr(error, "name", None) or kind)
-        remedy = "a refusal, not a crash: more, larger or better trained runs are needed"
+        remedy = remedy_of(kind)
     elif isinstance(error, ImportError):
         what, remedy = _explain_import(error)
     elif isinstance(error, OSError):

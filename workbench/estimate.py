@@ -1,33 +1,30 @@
-"""One law on a table, and how laws and the forecaster would have done on that table's own past.
+"""One law on a table: its constants, their intervals, and what was left out.
 
-For `workbench fit` and `workbench backtest`: the joints between a checked table and `fits`.
+For `workbench fit`: the joint between a checked table and `fits`.
 """
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from fits.estimators.compute import PowerHuber
-from fits.estimators.sizes import ChinchillaHuber
-from fits.forecast import forecast_column
-from fits.naive import last_two_rungs
-from fits.observations import FitError, Observations, observe, points
+from fits.estimators.catalogue import Fitter, lookup
+from fits.observations import FitError, Observations, observe
 from fits.screens import Screened, screen
 from fits.shape import frontier, shows_floor
 from fits.uncertainty.bootstrap import FEW_CLUSTERS, intervals
+from fits.uncertainty.profile import profiles
 from workbench.errors import InputError
 from workbench.importers import Imported, import_table
 
 SCHEMA = 1
-Law = Literal["power", "chinchilla"]
-CUTS = (2, 3, 10, 30, 100, 300, 1000)  # largest held-out compute over the largest that is fitted
-SAME_BUDGET = 1.2  # runs within 20 % of the largest compute are the ones held out
+Law = Literal[
+    "power", "power_floor", "broken", "chinchilla", "tied", "kaplan", "coupled",
+    "chinchilla_total", "experts", "sparse", "sparse_fixed_tokens", "repeated",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,11 +35,13 @@ class LawFit:
     law: str
     estimator: str  # its repr: the provenance of the constants
     loss: str  # the column
+    floor: float | None  # nats per token where it was pinned by name
     constants: dict[str, float]
     objective: float
     starts: int
     starts_agreeing: int
-    intervals: dict[str, dict[str, float]]  # by constant: sd, lo90, hi90, lo95, hi95
+    intervals: dict[str, dict[str, Any]]  # by constant: sd, lo90, hi90, lo95, hi95 of refits
+    profiles: dict[str, dict[str, Any]]  # by constant: lo90, hi90, lo95, hi95, the open sides
     bootstrap: int
     seed: int
     runs_used: tuple[str, ...]
@@ -85,159 +84,116 @@ def ladder_rows(imported: Imported) -> tuple[pd.DataFrame, list[str]]:
     return table[~apart], doubts
 
 
-def fit_law(path: Path, *, law: Law, part: str | None, draws: int, seed: int = 0) -> LawFit:
-    """One law with intervals from `draws` bootstrap refits (0 for none).
+def fit_law(
+    path: Path,
+    *,
+    law: Law,
+    part: str | None,
+    draws: int,
+    seed: int = 0,
+    floor: float | None = None,
+    profiled: bool = False,
+) -> LawFit:
+    """One law with intervals from `draws` bootstrap refits (0 for none) and, if asked, profiles.
 
-    Raises InputError for a table that cannot be read, FitError where no estimate is due.
+    `floor` pins the irreducible loss, in nats. Raises InputError for a table that cannot be read
+    or a floor that cannot be, FitError where no estimate is due.
     """
+    _check_floor(law, floor)
     imported = import_table(path)
     runs, cautions = ladder_rows(imported)
     column = loss_column(imported.table, part)
-    screened = screen(runs, loss=column)
-    obs, estimator, notes = _problem(screened, column, law)
+    screened = screen(runs, loss=column, max_epochs=np.inf if law == "repeated" else 1.0)
+    obs, estimator, notes = _problem(screened, column, law, floor)
     fit = estimator.fit(obs)
-    spread = pd.DataFrame()
-    if draws:
-        rng = np.random.default_rng(seed)
-        spread = intervals(estimator, obs, draws=draws, rng=rng)
-        if np.unique(obs.cluster).size < FEW_CLUSTERS:
-            notes.append(
-                f"fewer than {FEW_CLUSTERS} runs: intervals come from weighted runs and seed noise"
-            )
-    used = set(obs.run_id)
-    left_out = [(str(r), str(why)) for r, why in screened.left_out.itertuples(index=False)]
-    if law == "chinchilla":
-        left_out = [(run, why) for run, why in left_out if run not in used]
-    rest = set(map(str, runs["run_id"])) - used - {run for run, _ in left_out}
-    left_out += [(run, "above the lower envelope at its compute") for run in sorted(rest)]
+    if draws and np.unique(obs.cluster).size < FEW_CLUSTERS:
+        notes.append(
+            f"fewer than {FEW_CLUSTERS} runs: intervals come from weighted runs and seed noise"
+        )
     return LawFit(
         schema=SCHEMA,
         law=law,
         estimator=repr(estimator),
         loss=column,
+        floor=floor,
         constants=fit.law.constants(),
         objective=fit.objective,
         starts=fit.starts,
         starts_agreeing=fit.starts_agreeing,
-        intervals={str(k): dict(row) for k, row in spread.T.to_dict().items()},
+        intervals=_spread(estimator, obs, draws, seed),
+        profiles=_rows(profiles(estimator, obs)) if profiled else {},
         bootstrap=draws,
         seed=seed,
         runs_used=obs.run_id,
-        left_out=tuple({"run_id": run, "reason": why} for run, why in left_out),
+        left_out=_left_out(runs, screened, obs, law),
         cautions=(*cautions, *screened.cautions, *notes, *fit.cautions),
         table_hash=table_hash(path),
     )
 
 
+def _check_floor(law: Law, floor: float | None) -> None:
+    if floor is None:
+        return
+    if not (np.isfinite(floor) and floor >= 0):
+        raise InputError(f"--floor {floor}: no loss", "give nats per token, at least 0")
+    if not lookup(law).has_floor:
+        raise InputError(f"the law {law} has no irreducible loss to pin", "leave out --floor")
+
+
+def _spread(
+    estimator: Fitter, obs: Observations, draws: int, seed: int
+) -> dict[str, dict[str, Any]]:
+    if not draws:
+        return {}
+    rng = np.random.default_rng(seed)
+    return _rows(intervals(estimator, obs, draws=draws, rng=rng))
+
+
+def _rows(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """By constant; what is infinite has no number in JSON and becomes null."""
+    rows = table.T.to_dict()
+    return {
+        str(name): {
+            str(k): None if isinstance(v, float) and not np.isfinite(v) else v
+            for k, v in row.items()
+        }
+        for name, row in rows.items()
+    }
+
+
+def _left_out(
+    runs: pd.DataFrame, screened: Screened, obs: Observations, law: Law
+) -> tuple[dict[str, str], ...]:
+    """Each run that the law was not fitted to, with the reason."""
+    used = set(obs.run_id)
+    left_out = [(str(r), str(why)) for r, why in screened.left_out.itertuples(index=False)]
+    if not lookup(law).in_compute:
+        left_out = [(run, why) for run, why in left_out if run not in used]
+    rest = set(map(str, runs["run_id"])) - used - {run for run, _ in left_out}
+    left_out += [(run, "above the lower envelope at its compute") for run in sorted(rest)]
+    return tuple({"run_id": run, "reason": why} for run, why in left_out)
+
+
 def _problem(
-    screened: Screened, column: str, law: Law
-) -> tuple[Observations, PowerHuber | ChinchillaHuber, list[str]]:
-    """What a law is fitted to, by which estimator, and what must be said of that choice."""
-    rows = screened.grid if law == "chinchilla" else screened.kept
+    screened: Screened, column: str, law: Law, floor: float | None = None
+) -> tuple[Observations, Fitter, list[str]]:
+    """What a law is fitted to, by which estimator, and what must be said of that choice.
+
+    The law `power` has a free floor where the ladder can show one, else none, said aloud.
+    """
+    entry = lookup(law)
+    rows = screened.kept if entry.in_compute else screened.grid
     if rows.empty:
         reasons = screened.left_out["reason"].value_counts()
         most = f"; most often: {reasons.index[0]}" if len(reasons) else ""
         raise FitError("all_screened", f"no run passes the screens{most}")
     obs = observe(rows, loss=column)
-    if law == "chinchilla":
-        return obs, ChinchillaHuber(), []
+    if not entry.in_compute:
+        return obs, entry.make(floor), []
     obs = frontier(obs)
+    if law != "power" or floor is not None:
+        return obs, entry.make(floor), []
     if shows_floor(obs):
-        return obs, PowerHuber(), []
+        return obs, lookup("power_floor").make(None), []
     note = "the floor is pinned at 0: a free one needs five budgets over 1.5 decades"
-    return obs, PowerHuber(floor=0.0), [note]
-
-
-def backtest(
-    path: Path, *, part: str | None, seed: int = 0, step: Callable[[], None] | None = None
-) -> pd.DataFrame:
-    """Leave-future-out on a table: a row per law and cut-off, the forecaster among the laws.
-
-    The largest-compute runs are held out and predicted from runs of at most their compute over
-    each cut. Columns: law, cut, compute_ratio, runs, predicted, lo90, hi90, actual,
-    error_percent, inside_90, refused. `step` is called after each of the len(CUTS) cuts.
-    """
-    imported = import_table(path)
-    runs, _ = ladder_rows(imported)
-    column = loss_column(imported.table, part)
-    runs = screen(runs, loss=column).grid
-    if runs.empty:
-        raise FitError("all_screened", "no run passes the screens, so none can be held out")
-    held = runs[runs["flops"] > runs["flops"].max() / SAME_BUDGET]
-    target = _middle(held, column)
-    rows: list[dict[str, Any]] = []
-    for cut in CUTS:
-        small = runs[runs["flops"] <= target["flops"] / cut]
-        fresh = not rows or len(small) != rows[-1]["runs"]
-        if len(small) and fresh and len(small) < len(runs):
-            facts: dict[str, Any] = {"cut": cut, "runs": len(small)}
-            facts["compute_ratio"] = float(target["flops"] / small["flops"].max())
-            rows += [{**facts, **row} for row in _one_cut(small, target, column, seed)]
-        if step:
-            step()
-    if not rows:
-        raise FitError(
-            "one_budget", f"no run is {CUTS[0]}x below the largest, so nothing can be held out"
-        )
-    return pd.DataFrame(rows)
-
-
-def _middle(held: pd.DataFrame, column: str) -> dict[str, float]:
-    """The held-out runs as one target: means, geometric where the axis is."""
-    target = {"actual": float(np.exp(np.log(held[column]).mean()))}
-    for name in ("flops", "n_active", "tokens"):
-        if name in held.columns and bool(held[name].notna().all()):
-            target[name] = float(np.exp(np.log(held[name]).mean()))
-    return target
-
-
-def _one_cut(
-    small: pd.DataFrame, target: dict[str, float], column: str, seed: int
-) -> list[dict[str, Any]]:
-    """Every law's prediction of the target from the small runs; a refusal is a row as well."""
-    at = pd.DataFrame([{k: v for k, v in target.items() if k != "actual"}])
-    rows = [_scored("forecaster", target, lambda: _forecast(small, at, column, seed))]
-    screened = screen(small, loss=column)
-    laws: tuple[Law, ...] = ("power", "chinchilla")
-    for law in laws:
-        rows.append(_scored(law, target, partial(_point, screened, at, column, law)))
-    rows.append(_scored("last two rungs", target, lambda: _naive(screened, target, column)))
-    return rows
-
-
-def _forecast(small: pd.DataFrame, at: pd.DataFrame, column: str, seed: int) -> dict[str, float]:
-    row = forecast_column(small, at, loss=column, seed=seed).table.iloc[0]
-    return {"predicted": row["median"], "lo90": row["lo90"], "hi90": row["hi90"]}
-
-
-def _point(screened: Screened, at: pd.DataFrame, column: str, law: Law) -> dict[str, float]:
-    if law == "chinchilla" and not {"n_active", "tokens"} <= set(at.columns):
-        raise FitError("no_sizes", "a Chinchilla fit needs n_active and tokens")
-    obs, estimator, _ = _problem(screened, column, law)
-    fitted = estimator.fit(obs).law
-    return {"predicted": float(fitted.predict(points(at))[0])}
-
-
-def _naive(screened: Screened, target: dict[str, float], column: str) -> dict[str, float]:
-    if screened.kept.empty:
-        raise FitError("all_screened", "no run passes the screens")
-    found = last_two_rungs(frontier(observe(screened.kept, loss=column)), target["flops"])
-    if found is None:
-        raise FitError("too_few_budgets", "one budget has no slope")
-    return {"predicted": found}
-
-
-def _scored(
-    law: str, target: dict[str, float], predict: Callable[[], dict[str, float]]
-) -> dict[str, Any]:
-    actual = target["actual"]
-    row: dict[str, Any] = {"law": law, "predicted": None, "lo90": None, "hi90": None}
-    row |= {"actual": actual, "error_percent": None, "inside_90": None, "refused": None}
-    try:
-        row |= predict()
-    except FitError as refusal:
-        return row | {"refused": refusal.name}
-    row["error_percent"] = 100 * (row["predicted"] / actual - 1)
-    if row["lo90"] is not None:
-        row["inside_90"] = bool(row["lo90"] <= actual <= row["hi90"])
-    return row
+    return obs, entry.make(0.0), [note]

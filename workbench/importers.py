@@ -4,12 +4,12 @@ Nothing is dropped silently. A cell that is no number becomes empty and its run 
 missing, or diverged where the table said NaN or infinity), so that a fit leaves it out by name;
 only empty rows and exact repeats leave the table, and they are listed. Rows count from 1, the
 header not counted. A table that this module wrote comes back the same.
+
+Loss curves (a chart's export, TensorBoard runs) become a row a run: `workbench.sources`.
 """
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,31 +17,23 @@ import numpy as np
 import pandas as pd
 
 from model.records import write_atomic
+from workbench.columns import NUMERIC, NUMERIC_PART, TEXT, Origin, origins, parse_columns
 from workbench.errors import InputError
-from workbench.quantities import plain_header, read_quantity, unit_of_header
-from workbench.table_checks import Finding, check_table, header_units, row_names, settle_scale
-from workbench.table_files import read_cells
+from workbench.quantities import read_quantity
+from workbench.sources.curves import Source, curve_findings
+from workbench.sources.parameters import add_parameters
+from workbench.sources.tensorboard import read_runs
+from workbench.sources.wandb_history import is_history, read_history
+from workbench.table_checks import Finding, check_source, check_table, row_names, settle_scale
+from workbench.table_files import blank, read_cells
 
-# Run-table columns that are numbers. `loss_<part>` and its like are matched by NUMERIC_PART.
-NUMERIC = (
-    *("flops", "flops_6nd", "n_active", "n_total", "n_embedding", "n_experts", "tokens", "loss"),
-    *("loss_se", "seed", "weight", "tokens_per_param", "budget", "rung", "steps", "batch"),
-    *("learning_rate", "weight_decay", "warmup_steps", "width", "layers", "top_k", "n_vision"),
-)
-NUMERIC_PART = re.compile(r"(loss|bits_per_byte|bigram|trigram|epochs)_[\w-]+|n_[a-z_]+")
-TEXT = ("run_id", "name", "role", "status", "sweep", "data", "device", "dtype", "model_source")
-# What other programs call the same thing; taken without `--columns` when exactly one is there.
-ALIASES = {
-    "run_id": ("id", "run"),
-    "name": ("run_name",),
-    "status": ("state",),
-    "n_active": ("params", "n_params", "num_params", "parameters", "active_params", "n"),
-    "tokens": ("n_tokens", "num_tokens", "train_tokens", "tokens_seen", "d"),
-    "flops": ("compute", "total_flops", "train_flops", "training_flops", "c"),
-    "loss": ("eval/loss", "val/loss", "eval_loss", "val_loss", "validation_loss", "final_loss"),
-}
+__all__ = ["Imported", "import_runs", "import_table", "parse_columns", "write_table"]
+
+EMPTY, UNFINISHED = "empty", "not finished, kept out of fits"
 STATES = {"finished": "finished", "diverged": "diverged", "running": "running"}
-STATES |= {"missing": "missing", "crashed": "missing", "failed": "missing", "killed": "missing"}
+STATES |= dict.fromkeys(("completed", "complete", "done", "success", "succeeded"), "finished")
+STATES |= dict.fromkeys(("missing", "crashed", "failed", "killed", "preempted"), "missing")
+STATES |= dict.fromkeys(("preempting", "pending", "queued"), "running")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,117 +45,91 @@ class Imported:
     findings: tuple[Finding, ...]
     left_out: tuple[Finding, ...]  # rows that are not in the table, with the reason
 
-
-def parse_columns(texts: Iterable[str]) -> dict[str, str]:
-    """The mapping of `--columns n_active=params,loss=eval/loss`; several options are joined."""
-    mapping: dict[str, str] = {}
-    for text in texts:
-        for pair in re.split(r",(?=\s*\w+\s*=)", text):
-            column, equals, source = (piece.strip() for piece in pair.partition("="))
-            if not (column and equals and source):
-                raise ValueError(f"--columns {pair!r}; write it as n_active=params,loss=eval/loss")
-            if column in mapping:
-                raise ValueError(f"--columns maps {column} twice: {mapping[column]} and {source}")
-            if not (column in NUMERIC or column in TEXT or NUMERIC_PART.fullmatch(column)):
-                allowed = ", ".join((*NUMERIC, "loss_<part>", *TEXT))
-                raise ValueError(f"--columns {column}=…: no run-table column; allowed: {allowed}")
-            mapping[column] = source
-    return mapping
+    @property
+    def usable(self) -> int:
+        """How many runs a fit may see."""
+        return int((self.table["status"] == "finished").sum())
 
 
 def import_table(path: Path, columns: Mapping[str, str] | None = None) -> Imported:
     """The run table of an outside table.
 
-    `columns` maps run-table columns to the source's, which may carry a factor (`params*1e9`).
+    `columns` maps run-table columns to the source's, multiplied where need be (`params*1e9`).
     Raises InputError where the file cannot be read, a column is missing, or a unit is in doubt.
     """
-    cells = read_cells(path)
-    _refuse_curves(path, cells)
-    empty = cells.index[_is_blank(cells)]
-    left_out = [Finding.of("row", empty, "empty")] if len(empty) else []
+    return import_runs(path, columns)
+
+
+def import_runs(
+    path: Path,
+    columns: Mapping[str, str] | None = None,
+    *,
+    parameters: pd.DataFrame | None = None,
+    flags: Mapping[str, dict[str, str]] | None = None,
+    folders: bool = False,
+    step: Callable[[int, int], None] | None = None,
+) -> Imported:
+    """The same, with sizes from a second table or by run, and from a folder of TensorBoard runs."""
+    if folders and path.is_dir():
+        source = read_runs(path, step)
+    else:
+        cells = read_cells(path)
+        history = is_history([str(name) for name in cells.columns])
+        source = read_history(path, cells) if history else Source(cells=cells)
+    cells, added = add_parameters(path, source.cells, parameters, flags or {})
+    imported = _typed_table(path, replace(source, cells=cells), dict(columns or {}))
+    return replace(imported, findings=(*source.findings, *added, *imported.findings))
+
+
+def _typed_table(path: Path, source: Source, asked: dict[str, str]) -> Imported:
+    cells = source.cells
+    empty = cells.index[cells.map(blank).all(axis=1)]
+    left_out = [*source.left_out, *([Finding.of("row", empty, "empty")] if len(empty) else [])]
     cells = cells.drop(index=empty)
     if not len(cells):
         raise InputError(f"{path} holds no runs", "export it again, one row a run")
-    sources, factors, findings = _resolve(path, cells, dict(columns or {}))
-    table, read = _typed(path, cells, sources, factors)
+    sources, findings = origins(path, cells, asked)
+    table, read = _typed(path, cells, sources)
     findings += read
-    _require(path, table, list(cells.columns))
-    findings += settle_scale(path, table, sources)
-    findings += _fill(table, cells, sources)
+    _require(path, table, list(cells.columns), curves=bool(source.curves))
+    for column in (name for name in table if name == "loss" or str(name).startswith("loss_")):
+        findings += curve_findings(source, sources[str(column)].columns[0], str(column))
+    loss = sources["loss"]
+    findings += check_source(table, cells, loss.text, unit=loss.factor != 1.0)
+    given = {column for column, origin in sources.items() if origin.given}
+    findings += settle_scale(path, table, {c: o.text for c, o in sources.items()}, given)
+    filled = _fill(table)
+    named = {row for finding in filled if finding.text == UNFINISHED for row in finding.rows}
+    findings = [f for f in findings if f.text != EMPTY or not set(f.rows) <= named] + filled
     repeated = table.index[_repeats(table)]
     if len(repeated):
         left_out.append(Finding.of("row", repeated, "the same as a row above it in every cell"))
         table = table.drop(index=repeated)
     findings += check_table(table)
     return Imported(
-        table=table, columns=sources, findings=tuple(findings), left_out=tuple(left_out)
+        table=table,
+        columns={column: origin.text for column, origin in sources.items()},
+        findings=tuple(findings),
+        left_out=tuple(left_out),
     )
 
 
-def _resolve(
-    path: Path, cells: pd.DataFrame, asked: dict[str, str]
-) -> tuple[dict[str, str], dict[str, float], list[Finding]]:
-    """Where each run-table column comes from, with factors asked for or named in a header."""
-    names = [str(name) for name in cells.columns]
-    sources: dict[str, str] = {}
-    factors: dict[str, float] = {}
-    for column, source in asked.items():
-        plain, star, text = source.rpartition("*")
-        if source not in names and star and plain.strip() in names:
-            source = plain.strip()
-            factors[column] = _factor(column, text)
-        if source not in names:
-            close = get_close_matches(source, names, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"it has: {', '.join(names)}"
-            raise InputError(f"{path} has no column {source!r} (for {column})", hint)
-        sources[column] = source
-    findings = []
-    taken = set(sources.values())
-    for column, aliases in ALIASES.items():
-        found = [name for name in names if name not in taken and _means(name, column, aliases)]
-        if column not in sources and column not in names and len(found) == 1:
-            sources[column] = found[0]
-            findings.append(Finding.of(column, (), f"taken from column {found[0]!r}"))
-    for column in names:
-        if column not in sources and column not in sources.values():
-            sources[column] = column
-    for column, (unit, factor) in header_units(cells, sources, factors).items():
-        factors[column] = factor
-        text = f"read in units of {unit!r}, as the name {sources[column]!r} says"
-        findings.append(Finding.of(column, (), text))
-    return sources, factors, findings
-
-
-def _means(name: str, column: str, aliases: Iterable[str]) -> bool:
-    """Whether a source's column is one of these by name, a unit in the name apart."""
-    unit = unit_of_header(name, column)
-    plain = unit.stem if unit else plain_header(name)
-    return plain in {plain_header(alias) for alias in (column, *aliases)}
-
-
-def _factor(column: str, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError as error:
-        raise ValueError(f"--columns {column}=…*{text}: the factor is not a number") from error
-
-
 def _typed(
-    path: Path, cells: pd.DataFrame, sources: Mapping[str, str], factors: Mapping[str, float]
+    path: Path, cells: pd.DataFrame, sources: Mapping[str, Origin]
 ) -> tuple[pd.DataFrame, list[Finding]]:
     """Numbers where the run table has numbers; other columns as they are, typed where all agree."""
     columns: dict[str, pd.Series[Any]] = {}
     findings: list[Finding] = []
     not_finite: set[int] = set()
-    for column, source in sources.items():
-        series = cells[source]
+    for column, origin in sources.items():
+        series = cells[origin.columns[0]]
         if column in NUMERIC or NUMERIC_PART.fullmatch(column):
-            values, found, odd = _numbers(path, series, column, factors.get(column, 1.0))
+            values, found, odd = _numbers(path, cells, column, origin)
             columns[column] = values
             findings += found
             not_finite |= odd if column == "loss" else set()
         elif column in TEXT:
-            columns[column] = series.map(lambda cell: "" if _blank(cell) else str(cell).strip())
+            columns[column] = series.map(lambda cell: "" if blank(cell) else str(cell).strip())
         else:
             columns[column] = _natural(series)
     table = pd.DataFrame(columns, index=cells.index)
@@ -172,9 +138,28 @@ def _typed(
 
 
 def _numbers(
-    path: Path, series: "pd.Series[Any]", column: str, factor: float
+    path: Path, cells: pd.DataFrame, column: str, origin: Origin
 ) -> tuple["pd.Series[float]", list[Finding], set[int]]:
     """The column as floats, what was noticed, and the rows that said NaN or infinity."""
+    product = len(origin.columns) > 1
+    factor = 1.0 if product else origin.factor
+    values, findings, odd = _of_cells(path, cells[origin.columns[0]], column, factor)
+    for name in origin.columns[1:]:
+        more, found, strange = _of_cells(path, cells[name], column, 1.0)
+        values, findings, odd = values * more, findings + found, odd | strange
+    if product:
+        values = values * origin.factor
+    if origin.logarithm:
+        values = values.where(values > 0).map(np.log)
+    if origin.logarithm or product:
+        findings.append(Finding.of(column, (), f"computed as {origin.text}"))
+    return values, findings, odd
+
+
+def _of_cells(
+    path: Path, series: "pd.Series[Any]", column: str, factor: float
+) -> tuple["pd.Series[float]", list[Finding], set[int]]:
+    """One column of the source; a unit in a cell says more than the factor of its column."""
     read = {int(row): read_quantity(cell, column) for row, cell in series.items()}  # type: ignore[call-overload]
     unclear = [row for row, quantity in read.items() if quantity.kind == "ambiguous"]
     if unclear:
@@ -186,24 +171,25 @@ def _numbers(
     for kind, text in (
         ("not finite", "not a finite number"),
         ("unreadable", "not a number"),
-        ("missing", "empty"),
+        ("missing", EMPTY),
     ):
         rows = [row for row, quantity in read.items() if quantity.kind == kind]
         if rows and (kind != "missing" or column in ("flops", "loss")):
-            shown = f" ({series[rows[0]]!r})" if kind != "missing" else ""
-            findings.append(Finding.of(column, rows, f"{text}{shown}, left empty", doubt=True))
+            if kind != "missing":
+                text += f" ({series[rows[0]]!r}), left empty"
+            findings.append(Finding.of(column, rows, text, doubt=True))
     for unit in sorted({quantity.unit for quantity in read.values()} - {""}):
         rows = [row for row, quantity in read.items() if quantity.unit == unit]
         example = f"{series[rows[0]]!r} as {read[rows[0]].value:.6g}"
         findings.append(Finding.of(column, rows, f"unit {unit!r} understood, {example}"))
-    values = pd.Series({row: q.value * (1.0 if q.unit else factor) for row, q in read.items()})
+    scaled = {row: q.value * (1.0 if q.unit else factor) for row, q in read.items()}
     odd = {row for row, quantity in read.items() if quantity.kind == "not finite"}
-    return values.astype(float), findings, odd
+    return pd.Series(scaled).astype(float), findings, odd
 
 
 def _natural(series: "pd.Series[Any]") -> "pd.Series[Any]":
     """A column that is carried along: numbers or truth values where every cell is one."""
-    texts = series.map(lambda cell: "" if _blank(cell) else str(cell).strip())
+    texts = series.map(lambda cell: "" if blank(cell) else str(cell).strip())
     filled = texts[texts != ""]
     if len(filled) and set(filled) <= {"True", "False"}:
         return texts.map({"True": True, "False": False, "": None})
@@ -213,7 +199,7 @@ def _natural(series: "pd.Series[Any]") -> "pd.Series[Any]":
     return texts
 
 
-def _fill(table: pd.DataFrame, cells: pd.DataFrame, sources: Mapping[str, str]) -> list[Finding]:
+def _fill(table: pd.DataFrame) -> list[Finding]:
     """Columns that every run table has: flops, run_id, role, status; says what was made up."""
     findings = []
     if "flops" not in table or table["flops"].isna().all():
@@ -235,34 +221,39 @@ def _fill(table: pd.DataFrame, cells: pd.DataFrame, sources: Mapping[str, str]) 
         findings.append(Finding.of("status", strange, text, doubt=True))
     unfinished = table.index[states.isin([*STATES]) & (states.map(STATES) != "finished")]
     if len(unfinished):
-        findings.append(Finding.of("status", unfinished, "not finished, kept out of fits"))
+        findings.append(Finding.of("status", unfinished, UNFINISHED))
     status = states.map(lambda state: STATES.get(state, "missing") if state else "finished")
     measured = table["loss"].notna() & table["flops"].notna()
     status = status.where(measured | (status != "finished"), "missing")
-    lost = [row for row in table.attrs.pop("not_finite") if states[row] in ("", "finished")]
+    odd = table.attrs.pop("not_finite")
+    lost = [row for row in odd if STATES.get(states[row] or "finished") == "finished"]
     status[lost] = "diverged"
     table["status"] = status
     return findings
 
 
-def _require(path: Path, table: pd.DataFrame, names: Sequence[str]) -> None:
-    computed = {"n_active", "tokens"} <= set(table.columns)
-    missing = "loss" if "loss" not in table else "" if "flops" in table or computed else "flops"
-    if missing:
-        raise InputError(
-            f"{path}: no column for {missing}; it has: {', '.join(map(str, names))}",
-            f"name it: workbench import {path.name} --columns {missing}=COLUMN"
-            + (" (or n_active=…,tokens=… to compute it)" if missing == "flops" else ""),
-        )
-
-
-def _refuse_curves(path: Path, cells: pd.DataFrame) -> None:
-    names = [str(name) for name in cells.columns]
-    if any(f"{name}__MIN" in names and f"{name}__MAX" in names for name in names):
-        raise InputError(
-            f"{path} is a Weights & Biases chart: loss curves, a column a run",
-            "export the table of runs instead (Runs, then the download button), one row a run",
-        )
+def _require(path: Path, table: pd.DataFrame, names: Sequence[str], *, curves: bool) -> None:
+    """Raise InputError where there is no loss, or nothing to know the compute by."""
+    sized = {"n_active", "tokens"} <= set(table.columns)
+    counted = "flops" in table and bool(table["flops"].notna().any())
+    missing = "loss" if "loss" not in table else "" if counted or sized else "flops"
+    if not missing:
+        return
+    likely = [str(name) for name in names if missing in str(name).lower()]
+    asked = f"{missing}={likely[0] if likely else 'COLUMN'}"
+    if missing == "flops" and "n_active" in table:
+        asked = "tokens=COLUMN (or a product: 'tokens=steps*batch_tokens')"
+    elif missing == "flops" and "tokens" in table:
+        asked = "n_active=COLUMN"
+    elif missing == "flops":
+        asked += ", or n_active=…,tokens=… to compute it"
+    remedy = f"name it: workbench import {path.name} --columns {asked}"
+    if missing == "flops" and curves:
+        remedy += "; what the curves lack: --hparams TABLE or --run NAME:n_active=124M,tokens=2.5B"
+    what = f"no column for {missing}; it has: {', '.join(map(str, names))}"
+    if missing in table:
+        what = f"column {missing} is empty"
+    raise InputError(f"{path}: {what}", remedy)
 
 
 def _repeats(table: pd.DataFrame) -> "pd.Series[bool]":
@@ -272,22 +263,20 @@ def _repeats(table: pd.DataFrame) -> "pd.Series[bool]":
     return keys.assign(run_id=table["run_id"].where(~made_up, "")).astype(str).duplicated()
 
 
-def _blank(cell: object) -> bool:
-    return (
-        cell is None or cell is pd.NA or cell == "" or (isinstance(cell, float) and np.isnan(cell))
-    )
-
-
-def _is_blank(cells: pd.DataFrame) -> "pd.Series[bool]":
-    return cells.map(_blank).all(axis=1)
-
-
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write a run table as CSV or Parquet, whole or not at all."""
-    suffix = path.suffix.lower()
-    if suffix not in (".csv", ".parquet"):
+    write_atomic(path, table_bytes(table, path))
+
+
+def check_out(path: Path) -> None:
+    """Raise InputError for a name that is neither .csv nor .parquet."""
+    if path.suffix.lower() not in (".csv", ".parquet"):
         raise InputError(f"--out {path}: not a table", "name it .csv or .parquet")
-    content: str | bytes = table.to_csv(index=False)
-    if suffix == ".parquet":
-        content = table.to_parquet(index=False)
-    write_atomic(path, content)
+
+
+def table_bytes(table: pd.DataFrame, path: Path) -> bytes:
+    """What `write_table` writes, in the form that the name asks for."""
+    check_out(path)
+    if path.suffix.lower() == ".parquet":
+        return bytes(table.to_parquet(index=False))
+    return table.to_csv(index=False).encode()

@@ -4,7 +4,6 @@ A seal here shows when a prediction was made and that it was not changed since. 
 was trained later only the target's owner knows: unlike a sweep's target, it wrote no ledger head.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,22 +11,23 @@ from typing import Any
 
 import pandas as pd
 
+from fits.observations import FitError
 from fits.predictions.prediction import LADDER_ROLES, Prediction, predict_target
-from model.records import content_hash
 from reports.build import write_report
 from reports.inputs import ReportFiles, ReportInputs
 from workbench import ledger
+from workbench.backtest_table import backtest_runs
 from workbench.errors import InputError
 from workbench.estimate import ladder_rows, loss_column, table_hash
 from workbench.importers import Imported, import_table
 from workbench.output import json_text, plain
-from workbench.quantities import read_quantity
 from workbench.seal import first_seals, read_anchor, seal_state
+from workbench.targets import TARGET_KEYS, parse_target, target_doubts, target_id, target_name
 
-TARGET_KEYS = ("flops", "n_active", "tokens", "n_total", "n_experts")
+__all__ = ["Outside", "open_table", "parse_target", "predict_table", "report_table", "seal"]
+
 DEFAULT_REACH = 10.0  # times the largest compute, where no target was named
 LEDGER_NAME = "ledger.jsonl"
-AGREE = 3.0  # flops within this factor of 6·n·tokens raise no doubt
 SAME_FLOPS = 0.02  # a prediction and a run this close in compute are of the same target
 
 
@@ -62,46 +62,6 @@ def open_table(path: Path, *, part: str | None = None, book: Path | None = None)
     )
 
 
-def parse_target(text: str) -> dict[str, float]:
-    """The target of `--target flops=1e23` or `--target n_active=70B,tokens=1.4T`.
-
-    flops is 6 · n_active · tokens where only those are given. Raises ValueError naming the part.
-    """
-    target: dict[str, float] = {}
-    for pair in re.split(r",(?=\s*\w+\s*=)", text):
-        key, equals, value = (piece.strip() for piece in pair.partition("="))
-        if not equals or key not in TARGET_KEYS:
-            raise ValueError(
-                f"--target {pair!r}: write KEY=NUMBER, KEY of {', '.join(TARGET_KEYS)}"
-            )
-        if key in target:
-            raise ValueError(f"--target {text!r} names {key} twice; write each key once")
-        quantity = read_quantity(value, key)
-        if quantity.kind != "number" or quantity.value <= 0:
-            raise ValueError(f"--target {key}={value}: it must be a finite number above 0")
-        target[key] = quantity.value
-    if "flops" not in target:
-        if not {"n_active", "tokens"} <= set(target):
-            raise ValueError(f"--target {text!r} needs flops, or n_active and tokens")
-        target["flops"] = 6.0 * target["n_active"] * target["tokens"]
-    return target
-
-
-def target_doubts(target: dict[str, float]) -> tuple[str, ...]:
-    """A caution where the target's compute is far from what its sizes cost."""
-    if not {"n_active", "tokens"} <= set(target):
-        return ()
-    ratio = target["flops"] / (6.0 * target["n_active"] * target["tokens"])
-    if 1 / AGREE <= ratio <= AGREE:
-        return ()
-    return (f"the target's flops are {ratio:.3g} × 6·n_active·tokens; is one of them mistyped?",)
-
-
-def target_id(target: dict[str, Any]) -> str:
-    """What a target is called in the ledger: a hash of what is known of it."""
-    return content_hash({key: float(target[key]) for key in TARGET_KEYS if key in target})
-
-
 def predict_table(
     outside: Outside,
     targets: Sequence[dict[str, float]],
@@ -118,16 +78,6 @@ def predict_table(
         if step:
             step()
     return tuple(made)
-
-
-def target_name(target: dict[str, float]) -> str:
-    """Like "flops=1e+23" or "n_active=7e+10, tokens=1.4e+12"."""
-    keys = [key for key in TARGET_KEYS if key in target]
-    if len(keys) > 1 and target["flops"] == 6.0 * target.get("n_active", 0) * target.get(
-        "tokens", 0
-    ):
-        keys.remove("flops")
-    return ", ".join(f"{key}={target[key]:g}" for key in keys)
 
 
 def seal(outside: Outside, predictions: Sequence[Prediction]) -> list[ledger.Entry]:
@@ -166,12 +116,15 @@ def report_table(
     *,
     anchor: str | None = None,
     actual: str | None = None,
+    past: bool = False,
+    step: Callable[[int, int], None] | None = None,
 ) -> ReportFiles:
     """Write the report of a table: sealed predictions where there are, else made now.
 
     Without a target: that of the run that was measured, or the sealed ones, or ten times the
     largest compute. `actual` names the run that was the target; a row whose role is target is
-    taken without it. Only predictions of the measured run's compute are shown against it.
+    taken without it. Only predictions of the measured run's compute are shown against it. With
+    `past`, what would have been said of the largest runs is shown too; `step` tells how far it is.
     """
     runs, measured, notes = _with_actual(outside, actual)
     outside = replace(outside, runs=runs)
@@ -182,6 +135,7 @@ def report_table(
     for target in wanted:
         known = sealed.get(target_id(target))
         predictions.append(known or predict_table(outside, [target])[0])
+    tests, untested = _past(runs, step) if past else (None, [])
     stamp, more = _seal(outside, predictions[0], sealed, anchor, trained=measured is not None)
     inputs = ReportInputs(
         title=f"{outside.path.stem}: what a larger run would give",
@@ -195,9 +149,20 @@ def report_table(
         predictions=tuple(predictions),
         actual=measured,
         seal=stamp,
-        notes=(*outside.doubts, *notes, *more),
+        notes=(*outside.doubts, *notes, *more, *untested),
+        backtest=tests,
     )
     return write_report(inputs, folder)
+
+
+def _past(
+    runs: pd.DataFrame, step: Callable[[int, int], None] | None
+) -> tuple[pd.DataFrame | None, list[str]]:
+    """A backtest of the ladder's runs; None and the reason where none is due."""
+    try:
+        return backtest_runs(runs[runs["role"].isin(LADDER_ROLES)], "loss", step=step).rows, []
+    except FitError as refusal:
+        return None, [f"no backtest: {refusal}"]
 
 
 def _wanted(

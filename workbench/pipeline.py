@@ -17,13 +17,12 @@ from typing import Any
 
 from fits.predictions.prediction import Prediction, predict_target
 from model.records import read_json, write_atomic
-from model.training.result import load_result
 from reports.build import write_report
 from reports.inputs import ReportFiles
-from sweeps.layout import run_folder
-from sweeps.local import Event, train_runs
+from sweeps.local import train_runs
 from sweeps.lock import hold
 from sweeps.planned import PlannedRun
+from sweeps.pool import Event
 from sweeps.progress import SweepProgress
 from sweeps.sweep_file import load_sweep
 from sweeps.table import collect, samples, write_tables
@@ -32,6 +31,7 @@ from workbench.errors import Failure
 from workbench.prepare import LEDGER_NAME, Prepared, prepare
 from workbench.report_inputs import gather
 from workbench.seal import sealed_predictions
+from workbench.target_entries import ledger_kinds, note_finished, note_started
 
 WALL_NAME = "wall.json"
 SHORT = 5.0  # seconds
@@ -78,32 +78,12 @@ def train_ladder(prepared: Prepared, tell: Callable[[str], None]) -> None:
 
 def train_target(prepared: Prepared, tell: Callable[[str], None]) -> None:
     """Train the target with all its threads, its seals' head in its first line of metrics."""
-    target, book = prepared.plan.target, prepared.ledger
-    assert target.run_id is not None
-    family, known = prepared.sweep.name, ledger_kinds(prepared)
-    body = {"target_run_id": target.run_id, "flops": target.flops}
-    if "target_started" not in known:
-        head = ledger.head(book)
-        tell(f"ledger head {head}")
-        tell("  keep it outside (a commit, a mail): `report --anchor` then shows the seal as held")
-        ledger.append(book, "target_started", family, body)
+    target = prepared.plan.target
+    head = note_started(prepared, tell)
     tell(f"target: {target.name}, {target.flops:.3g} FLOPs")
     with stage(prepared.folder, "target") as beat:
-        _train(prepared, (target,), workers=1, beat=beat, ledger_head=ledger.head(book))
-    if "target_finished" not in known:
-        result = load_result(run_folder(prepared.folder, target.run_id))
-        status = None if result is None else str(result.status)
-        ledger.append(book, "target_finished", family, {**body, "status": status})
-
-
-def ledger_kinds(prepared: Prepared) -> set[str]:
-    """The kinds of entries that the ledger holds of this sweep's target."""
-    return {
-        entry.kind
-        for entry in ledger.read(prepared.ledger).entries
-        if entry.family == prepared.sweep.name
-        and entry.body.get("target_run_id") == prepared.plan.target.run_id
-    }
+        _train(prepared, (target,), workers=1, beat=beat, ledger_head=head)
+    note_finished(prepared)
 
 
 def _train(

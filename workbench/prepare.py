@@ -19,7 +19,7 @@ from model.training.spec import Execution
 from sweeps.layout import EXECUTION_NAMES, freeze_execution, keep_sweep
 from sweeps.plan import plan
 from sweeps.planned import Plan, save_plan
-from sweeps.sweep_file import Sweep, load_sweep
+from sweeps.sweep_file import Place, Sweep, load_sweep
 
 DATA_FOLDER = "data"
 LEDGER_NAME = "ledger.jsonl"
@@ -44,6 +44,14 @@ class Prepared:
     def workers(self) -> int:
         """Ladder runs at a time."""
         return worker_count(self.sweep)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Elsewhere:
+    """What is known of the machines that will train, where they are not this one."""
+
+    execution: Execution | None  # None: they are like this one, so it is measured here
+    target_threads: int
 
 
 def cores() -> int:
@@ -75,11 +83,15 @@ def prepare(
     sweep_path: Path,
     runs: Path,
     progress: Callable[[str, float], None] | None = None,
+    *,
+    elsewhere: Elsewhere | None = None,
+    check: Callable[[Plan], None] | None = None,
 ) -> Prepared:
     """Build the data set, freeze the execution, plan, and write `plan.json`.
 
-    `progress(stage, fraction)` follows the building of the data set. Raises ValueError on a
-    missing corpus, or a budget that fits no shape.
+    `progress(stage, fraction)` follows the building of the data set; `check(plan)` may still refuse
+    a plan before it is written. Raises ValueError on a missing corpus, or a budget that fits no
+    shape.
     """
     folder = runs / sweep.name
     spec = sweep.data.spec()
@@ -92,20 +104,37 @@ def prepare(
     place = sweep.execution
 
     def choose() -> Execution:
+        if elsewhere is not None and elsewhere.execution is not None:
+            return _agreed(elsewhere.execution, place)
         from model.training.execution import choose_execution
 
         return choose_execution(1, shape, device=place.device, dtype=place.dtype)
 
     execution = freeze_execution(folder, choose, "ladder")
+    threads = place.target_threads or (elsewhere.target_threads if elsewhere else cores())
     target_execution = freeze_execution(
-        folder, lambda: replace(execution, threads=place.target_threads or cores()), "target"
+        folder, lambda: replace(execution, threads=threads), "target"
     )
     planned = plan(sweep, manifest, execution, target_execution=target_execution)
+    if check is not None:
+        check(planned)
     keep_sweep(folder, sweep_path, sweep)
     save_plan(planned, folder)
     return Prepared(
         sweep=sweep, folder=folder, data_folder=data_folder, manifest=manifest, plan=planned
     )
+
+
+def _agreed(execution: Execution, place: Place) -> Execution:
+    """The profile's execution; ValueError where the sweep file asks for another."""
+    for name in ("device", "dtype"):
+        asked, given = getattr(place, name), getattr(execution, name)
+        if asked not in ("auto", given):
+            raise ValueError(
+                f"the sweep asks for {name} = {asked!r}, the profile's [execution] for {given!r}\n"
+                "make them agree, or leave the sweep at 'auto'"
+            )
+    return execution
 
 
 @contextmanager

@@ -17,8 +17,8 @@ _PREFIXES |= {"kilo": 1e3, "mega": 1e6, "giga": 1e9, "tera": 1e12, "peta": 1e15,
 _PREFIXES |= {"zetta": 1e21, "y": 1e24, "yotta": 1e24}
 FLOPS = {f"{prefix}flop": factor for prefix, factor in _PREFIXES.items()}
 FLOPS |= {"pf-day": PF_DAY, "pfd": PF_DAY, "pflop/s-day": PF_DAY, "petaflop/s-day": PF_DAY}
-LOSSES = {"nat": 1.0, "nat/token": 1.0, "nat per token": 1.0}
-LOSSES |= {"bit": math.log(2), "bit/token": math.log(2), "bit per token": math.log(2)}
+_PER_TOKEN = ("", "/token", "/tok", " per token")
+LOSSES = {f"nat{per}": 1.0 for per in _PER_TOKEN} | {f"bit{per}": math.log(2) for per in _PER_TOKEN}
 
 COUNTED = ("tokens", "budget", "steps", "batch", "warmup_steps", "width", "layers", "seed", "rung")
 
@@ -117,7 +117,7 @@ def _with_unit(text: str, column: str) -> Quantity:
     if not unit:
         return _number(value, "")
     known = units_of(column)
-    singular = re.sub(r"s(?=$|/token| per token)", "", unit)
+    singular = re.sub(r"s(?=$|/tok| per token)", "", unit)
     for name in (unit, singular):
         if name in known:
             return _number(value * known[name], found["unit"].strip())

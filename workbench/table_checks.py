@@ -5,7 +5,8 @@ A bare number names no unit. Its scale is judged from the other columns (flops a
 them; otherwise the table is refused with the question that a person can answer.
 """
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.errors import InputError
-from workbench.quantities import PF_DAY, unit_of_header
+from workbench.quantities import PF_DAY, plain_header, unit_of_header
 
 # Below these medians a column cannot be a plain count: no language model is that small.
 SMALLEST = {"n_active": 1e4, "tokens": 1e5, "flops": 1e9}
@@ -65,30 +66,33 @@ def row_names(rows: Iterable[int], shown: int = 12) -> str:
 
 
 def header_units(
-    cells: pd.DataFrame, sources: Mapping[str, str], factors: Mapping[str, float]
+    cells: pd.DataFrame, sources: Mapping[str, str], fixed: Container[str]
 ) -> dict[str, tuple[str, float]]:
-    """Units that column names state, for columns without a factor and too small to be counts."""
+    """Units that column names state, where the scale is not fixed and the numbers are no counts."""
     found = {}
     for column, source in sources.items():
         unit = unit_of_header(source, column)
         bare = pd.to_numeric(cells[source], errors="coerce").median()
-        if unit and column not in factors and bare < SMALLEST.get(column, np.inf):
+        if unit and column not in fixed and bare < SMALLEST.get(column, np.inf):
             found[column] = (unit.unit, unit.factor)
     return found
 
 
-def settle_scale(path: Path, table: pd.DataFrame, sources: Mapping[str, str]) -> list[Finding]:
+def settle_scale(
+    path: Path, table: pd.DataFrame, sources: Mapping[str, str], fixed: Container[str] = ()
+) -> list[Finding]:
     """Bring columns that are too small to be counts to scale, in place, where the others agree.
 
-    A table that carries 6 · n · tokens beside, as the workbench's own do, shows that it counts
-    plainly. Raises InputError with the question where no scale or more than one agrees.
+    The scale of `fixed` columns was given. A table that carries 6 · n · tokens beside, as the
+    workbench's own do, shows that it counts plainly. Raises InputError with the question where no
+    scale or more than one agrees.
     """
     if _counts_plainly(table):
         return []
     medians = {
         c: float(table[c].median()) for c in SMALLEST if c in table and table[c].notna().any()
     }
-    small = [column for column, median in medians.items() if 0 < median < SMALLEST[column]]
+    small = [c for c, median in medians.items() if 0 < median < SMALLEST[c] and c not in fixed]
     if not small:
         return []
     options: list[tuple[float, ...]] = [tuple(SCALES[c]) if c in small else (1.0,) for c in medians]
@@ -98,23 +102,42 @@ def settle_scale(path: Path, table: pd.DataFrame, sources: Mapping[str, str]) ->
         if _plausible(scales := dict(zip(medians, choice, strict=True)), table)
     ]
     if len(agreeing) != 1:
-        column = small[0]
-        lowest, highest = table[column].min(), table[column].max()
-        guess = " or ".join(
-            f"{factor:g} (in {word})" for factor, word in SCALES[column].items() if word
-        )
-        raise InputError(
-            f"{path}: {column} runs from {lowest:g} to {highest:g}, too small for a plain count; "
-            "in which unit?",
-            f"say so: --columns '{column}={sources[column]}*FACTOR', with FACTOR {guess}",
-        )
+        raise _which_unit(path, table, sources, small, agreeing)
     findings = []
     for column in small:
-        factor = agreeing[0][column]
+        factor, first = agreeing[0][column], float(table[column].dropna().iloc[0])
         table[column] *= factor
-        text = f"guessed to be in {SCALES[column][factor]}: the other columns then agree"
+        text = f"guessed to be in {SCALES[column][factor]} ({first:g} is {first * factor:g}): "
+        text += "the other columns then agree"
         findings.append(Finding.of(column, (), text, doubt=True))
     return findings
+
+
+def _which_unit(
+    path: Path,
+    table: pd.DataFrame,
+    sources: Mapping[str, str],
+    small: list[str],
+    agreeing: list[dict[str, float]],
+) -> InputError:
+    """The question that only a person can answer, with the answers that would make sense."""
+    what = [f"{c} runs from {table[c].min():g} to {table[c].max():g}" for c in small]
+    asked = ",".join(f"{column}={sources[column]}*FACTOR" for column in small)
+    readings = agreeing or [{small[0]: factor} for factor, word in SCALES[small[0]].items() if word]
+    several = len(small) > 1
+    words = [
+        " and ".join(
+            f"{factor[c]:g} {f'for {c} ' if several else ''}(in {SCALES[c][factor[c]]})"
+            for c in small
+            if c in factor
+        )
+        for factor in readings
+    ]
+    return InputError(
+        f"{path}: {' and '.join(what)}, too small for a plain count; in which unit?",
+        f"say so: workbench import … --columns '{asked}', with FACTOR {' or '.join(words)}, "
+        "or 1 (as it stands)",
+    )
 
 
 def _counts_plainly(table: pd.DataFrame) -> bool:
@@ -144,9 +167,64 @@ def _plausible(scales: Mapping[str, float], table: pd.DataFrame) -> bool:
     return 1 / 3 <= ratio <= 3
 
 
+def check_source(
+    table: pd.DataFrame, cells: pd.DataFrame, name: str, *, unit: bool
+) -> list[Finding]:
+    """What the name of the loss, and a perplexity beside it, say of its being in nats.
+
+    `unit` says that the name's own unit was applied, so that no question is left.
+    """
+    found = []
+    if re.search(r"\b(ppl|perplexity)\b", plain_header(name)) and not name.startswith("ln("):
+        text = f"{name!r} is a perplexity by its name: --columns 'loss=ln({name})' makes it nats"
+        found.append(Finding.of("loss", (), text, doubt=True))
+    if re.search(r"\b(bpb|bpc|bits? per (byte|char(acter)?))\b", plain_header(name)):
+        text = f"{name!r} is in bits per byte or character by its name, and predictions will be"
+        found.append(Finding.of("loss", (), text, doubt=True))
+    if re.search(r"\btrain(ing)?\b", re.sub(r"[/.]", " ", plain_header(name))):
+        text = f"{name!r} is a training loss by its name: of the last batches, and not held out"
+        found.append(Finding.of("loss", (), text, doubt=True))
+    for word in ("ppl", "perplexity"):
+        beside = name.replace("loss", word)
+        if beside == name or beside not in cells:
+            continue
+        values = pd.to_numeric(cells[beside], errors="coerce")
+        ratio = float((np.log(values.where(values > 1)) / table["loss"]).median())
+        if abs(ratio - np.log(2)) < 0.02:
+            text = f"in bits: {beside!r} is 2 to its power; --columns 'loss={name}*0.693147'"
+            found.append(Finding.of("loss", (), text, doubt=True))
+        elif abs(ratio - 1) < 0.03:
+            text = f"in nats: {beside!r} is e to its power"
+            found.append(Finding.of("loss", (), text))
+    if not found and not unit and name != "loss" and name in cells:
+        found.append(Finding.of("loss", (), "read as nats per token, as no unit is named"))
+    return found
+
+
 def check_table(table: pd.DataFrame) -> list[Finding]:
     """Everything doubtful about a run table; columns that it lacks are not missed."""
-    return [*_check_signs(table), *_check_loss(table), *_check_flops(table), *_check_repeats(table)]
+    return [
+        *_check_signs(table),
+        *_check_scale(table),
+        *_check_loss(table),
+        *_check_flops(table),
+        *_check_repeats(table),
+    ]
+
+
+def _check_scale(table: pd.DataFrame) -> list[Finding]:
+    """Rows whose size is no count while the others' are: 0.35 among 1.3e9."""
+    found = []
+    for column in ("n_active", "tokens"):
+        if column not in table:
+            continue
+        usual, values = float(table[column].median()), table[column]
+        rows = table.index[(values > 0) & (values < SMALLEST[column]) & (values < usual / 1e4)]
+        if len(rows):
+            table.loc[rows, "status"] = "missing"
+            text = f"{values[rows[0]]:g} where the table usually has {usual:.3g}: another unit?"
+            found.append(Finding.of(column, rows, f"{text} kept out of fits", doubt=True))
+    return found
 
 
 def _check_signs(table: pd.DataFrame) -> list[Finding]:
@@ -164,7 +242,8 @@ def _check_loss(table: pd.DataFrame) -> list[Finding]:
     rows = table.index[table["loss"] > HIGH_LOSS]
     if not len(rows):
         return []
-    text = f"above {HIGH_LOSS:g} nats per token ({table['loss'][rows[0]]:g}); a perplexity?"
+    text = f"above {HIGH_LOSS:g} nats per token ({table['loss'][rows[0]]:g}); a perplexity? "
+    text += "--columns 'loss=ln(COLUMN)' makes it nats"
     return [Finding.of("loss", rows, text, doubt=True)]
 
 

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from workbench.errors import InputError
@@ -24,7 +25,11 @@ def read_cells(path: Path) -> pd.DataFrame:
     if not path.exists():
         raise InputError(f"{path}: no such file", "check the path of the table")
     if path.is_dir():
-        raise InputError(f"{path} is a folder, not a table", f"name a file: {', '.join(SUFFIXES)}")
+        raise InputError(
+            f"{path} is a folder, not a table",
+            f"name a file ({', '.join(SUFFIXES)}); `workbench import` also takes a folder of "
+            "TensorBoard runs",
+        )
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise InputError(
@@ -90,6 +95,13 @@ def read_objects(path: Path, *, lines: bool = True) -> list[dict[str, Any]]:
     if not rows:
         raise InputError(f"{path} is empty", "export it again, one object a line")
     return rows
+
+
+def blank(cell: object) -> bool:
+    """Whether a cell holds nothing."""
+    return (
+        cell is None or cell is pd.NA or cell == "" or (isinstance(cell, float) and np.isnan(cell))
+    )
 
 
 def _json(text: str, where: str) -> Any:

@@ -64,7 +64,7 @@ class Fit:
 def best_draws(problem: Problem, starts: list[Vector]) -> Matrix:
     """For each draw the best end among the given starts."""
     draws = problem.y.shape[0]
-    ends = [descend(problem, np.tile(s, (draws, 1)), steps=60, tolerance=1e-6) for s in starts]
+    ends = [descend(problem, np.tile(s, (draws, 1)), steps=400, tolerance=1e-6) for s in starts]
     scores = np.stack([problem.objective(problem.terms.log_loss(e)) for e in ends])
     return np.asarray(np.stack(ends)[scores.argmin(axis=0), np.arange(draws)])
 

@@ -216,7 +216,7 @@ def _label_ranges(axes: Axes, table: pd.DataFrame, ratios: Mapping[str, float | 
         known = ratios.get(name)
         if not known:
             continue
-        end = float(floats(target, "flops").max()) / known
+        end = float(floats(target[target["prediction"] == name], "flops").max()) / known
         if end < used.min():
             continue
         height, color = 0.04 + 0.05 * place, color_of(index)

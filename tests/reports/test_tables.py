@@ -39,6 +39,23 @@ def test_the_forecast_marks_every_run_once(demo: ReportInputs) -> None:
     assert marks["interval"] == 2
 
 
+def test_each_prediction_stands_at_its_own_target(demo: ReportInputs) -> None:
+    names = [item.name for item in demo.predictions]
+    table = forecast_table(
+        demo.runs,
+        {item.name: item.loss for item in demo.predictions},
+        "loss",
+        actual=None,
+        target_flops=1e13,
+        own_flops={names[1]: 3e12},
+    )
+    marks = table[table["mark"] == "interval"]
+    assert dict(zip(marks["prediction"], marks["flops"], strict=True)) == {
+        names[0]: 1e13,
+        names[1]: 3e12,
+    }
+
+
 def test_runs_know_which_prediction_used_them(demo: ReportInputs) -> None:
     table = forecast(demo)
     used = table[table["mark"] == "used"]

@@ -94,19 +94,6 @@ def test_an_unknown_part_is_refused_with_those_there_are(
     assert "parts in this table: code" in found["error"]["remedy"]
 
 
-def test_backtest_holds_out_the_largest(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = run(capsys, "backtest", table)["rows"]
-    assert {row["law"] for row in rows} == {"forecaster", "power", "chinchilla", "last two rungs"}
-    power = [row for row in rows if row["law"] == "power" and row["compute_ratio"] < 4]
-    assert abs(power[0]["error_percent"]) < 1
-    assert all(row["refused"] for row in rows if row["law"] == "chinchilla")
-    assert all(row["actual"] == pytest.approx(loss_of(1e20), rel=3e-3) for row in rows)
-    assert all(row["runs"] < 14 for row in rows)
-    bands = [row for row in rows if row["lo90"] is not None]
-    assert bands
-    assert all(row["inside_90"] == (row["lo90"] <= row["actual"] <= row["hi90"]) for row in bands)
-
-
 def test_predict_seals_what_it_printed(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("predict", table, "--target", "flops=1e21", "--target", "n_active=1B,tokens=20B")
     found = run(capsys, *words, "--seal")
@@ -146,8 +133,22 @@ def test_report_shows_the_sealed_prediction_against_the_actual(
     assert report["loss"]["predicted"] == sealed["predictions"][0]["loss"]["median"]
     assert report["loss"]["actual"] == pytest.approx(loss_of(1e21))
     assert report["sealed_before_target"] is None  # a table cannot show it
+    assert "backtest" not in report["tables"]
     found = run(capsys, "report", table, "--actual", "bigger", status=2)
     assert "has no run 'bigger'" in found["error"]["what"]
+
+
+def test_a_report_shows_the_past_on_request(
+    table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = run(capsys, "report", table, "--backtest", "--out", table.parent / "out")
+    report = json.loads(Path(files["json"]).read_text())
+    rows = report["tables"]["backtest"]
+    assert {"forecaster", "power"} <= {row["law"] for row in rows}
+    few = planted(table.parent / "few.csv", budgets=1)
+    files = run(capsys, "report", few, "--backtest", "--out", table.parent / "few")
+    report = json.loads(Path(files["json"]).read_text())
+    assert any("no backtest: no 3 runs" in row["text"] for row in report["diagnostics"])
 
 
 def test_an_edited_ledger_refuses_new_seals(
@@ -161,6 +162,21 @@ def test_an_edited_ledger_refuses_new_seals(
     found = run(capsys, *words, status=1)
     assert "broken" in found["error"]["what"]
     assert book.read_bytes() == before
+
+
+def test_people_get_every_target_in_a_hundred_columns_and_each_caution_once(
+    table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    targets = ("--target", "flops=1e21", "--target", "n_active=70B,tokens=1.4T,n_total=300B")
+    assert main(["predict", str(table), *targets, "--target", "flops=1e40"]) == 0
+    out = capsys.readouterr().out
+    head = out[: out.index("flops=1e+40: refused")]
+    assert max(map(len, head.splitlines())) <= 100
+    assert "n_active=70B, tokens=1.4T, n_total=300B" in out
+    assert "do: predict a nearer target" in out
+    cautions = [line for line in out.splitlines() if line.startswith("caution: ")]
+    assert cautions and len(set(cautions)) == len(cautions)
+    assert f"next: workbench report {table}" in out
 
 
 def test_people_get_tables_and_cautions(table: Path, capsys: pytest.CaptureFixture[str]) -> None:

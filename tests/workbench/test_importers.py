@@ -106,9 +106,9 @@ def test_columns_are_mapped_by_name_and_the_rest_is_kept(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("texts", "match"),
     [
-        (["n_active"], "write it as"),
-        (["n_active="], "write it as"),
-        (["params=n"], "no run-table column; allowed"),
+        (["n_active"], "no pair of names"),
+        (["n_active="], "no pair of names"),
+        (["params=n"], "no run-table column"),
         (["loss=a", "loss=b"], "maps loss twice"),
     ],
 )
@@ -224,8 +224,11 @@ def test_a_table_that_carries_its_product_counts_plainly(tmp_path: Path) -> None
 
 
 def test_both_counts_small_is_a_question_not_a_guess(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="in which unit"):
+    with pytest.raises(InputError, match="in which unit") as caught:
         import_table(write(tmp_path, "params,tokens,loss\n1,20,3.5\n2,40,3.2\n"))
+    assert "'n_active=params*FACTOR,tokens=tokens*FACTOR'" in caught.value.remedy
+    for word in ("millions", "billions"):
+        assert f"for n_active (in {word}) and" in caught.value.remedy
 
 
 def test_a_perplexity_is_doubted(tmp_path: Path) -> None:

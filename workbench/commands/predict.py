@@ -8,9 +8,14 @@ import typer
 from workbench.commands.fit import Part, Table
 from workbench.errors import FAILED
 from workbench.output import Json, cautions, emit, progress, table
+from workbench.remedies import remedy
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
+
+    from fits.predictions.prediction import Prediction
 
 Targets = Annotated[
     list[str] | None,
@@ -45,21 +50,22 @@ def command(
     entries = outside.seal(opened, predictions) if seal else []
 
     def people(out: "Console") -> None:
-        columns = ("target", "FLOPs", "ratio", "median", "50 % from", "to", "90 % from", "to")
+        columns = ("target", "ratio", "median", "50 % from", "to", "90 % from", "to")
         rows = []
         for item in predictions:
             ends = [getattr(item.loss, end) for end in ("median", "lo50", "hi50", "lo90", "hi90")]
-            rows.append((item.name, item.target["flops"], item.compute_ratio, *ends))
+            rows.append((item.name, item.compute_ratio, *ends))
         out.print(table(f"predicted {part or 'loss'}", columns, rows))
         for item in predictions:
             if item.loss.refused:
                 out.print(f"{item.name}: refused ({item.loss.refused}): {item.loss.reason}")
-            cautions((f"{item.name}: {text}" for text in item.loss.cautions), out)
-        cautions(opened.doubts, out)
+                out.print(f"  do: {remedy(item.loss.refused)}")
+        cautions([*_said(predictions), *opened.doubts], out)
         for entry in entries:
             out.print(f"sealed {entry.body['name']} in {opened.ledger}; head {entry.hash}")
         if entries:
             out.print("keep the last head elsewhere (a commit, a mail): it anchors the seal")
+        out.print(f"next: workbench report {runs}")
 
     payload = {
         "predictions": predictions,
@@ -70,3 +76,13 @@ def command(
     emit(payload, as_json=json, people=people)
     if all(item.loss.refused for item in predictions):
         raise typer.Exit(FAILED)
+
+
+def _said(predictions: "Sequence[Prediction]") -> list[str]:
+    """Every caution once; those of some targets alone under their names."""
+    names: dict[str, list[str]] = {}
+    for item in predictions:
+        for text in item.loss.cautions:
+            names.setdefault(text, []).append(item.name)
+    every = len(predictions)
+    return [t if len(of) == every else f"{'; '.join(of)}: {t}" for t, of in names.items()]

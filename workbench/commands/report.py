@@ -7,7 +7,7 @@ import typer
 
 from workbench.commands.fit import Part
 from workbench.commands.predict import Ledger, Targets
-from workbench.output import Json, emit
+from workbench.output import Json, emit, progress
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -15,38 +15,46 @@ if TYPE_CHECKING:
     from reports.inputs import ReportFiles
 
 
+Source = Annotated[
+    Path, typer.Argument(metavar="TABLE_OR_DIR", help="A run table, or a sweep's folder.")
+]
+Out = Annotated[
+    Path | None, typer.Option("--out", help="Folder of the report; that of the source.")
+]
+Anchor = Annotated[
+    str | None, typer.Option("--anchor", help="A ledger head kept elsewhere, or a file with it.")
+]
+Actual = Annotated[
+    str | None, typer.Option("--actual", help="The run_id that was the target (a table).")
+]
+Past = Annotated[
+    bool, typer.Option("--backtest", help="Also what would have been said of the largest runs.")
+]
+
+
 def command(
-    source: Annotated[
-        Path, typer.Argument(metavar="TABLE_OR_DIR", help="A run table, or a sweep's folder.")
-    ],
+    source: Source,
     target: Targets = None,
     part: Part = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder of the report; that of the source.")
-    ] = None,
-    anchor: Annotated[
-        str | None,
-        typer.Option("--anchor", help="A ledger head kept elsewhere, or a file that holds it."),
-    ] = None,
-    actual: Annotated[
-        str | None, typer.Option("--actual", help="The run_id that was the target (a table).")
-    ] = None,
+    out: Out = None,
+    anchor: Anchor = None,
+    actual: Actual = None,
     ledger: Ledger = None,
+    backtest: Past = False,
     json: Json = False,
 ) -> None:
     """Prediction against actual: report.pdf and report.json."""
+    from workbench import outside
     from workbench.seal import refuse_broken
 
     if source.is_dir():
-        if target or part or actual or ledger:
+        if target or part or actual or ledger or backtest:
             raise ValueError(
-                "--target, --part, --actual and --ledger are for tables\n"
+                "--target, --part, --actual, --ledger and --backtest are for tables\n"
                 "a sweep's folder knows its target; leave them out"
             )
         files = _sweep(source, out, anchor)
     else:
-        from workbench import outside
-
         if out is None and (source.parent / "plan.json").exists():
             raise ValueError(
                 f"{source} lies in a sweep's folder, whose own report it would replace\n"
@@ -54,9 +62,17 @@ def command(
             )
         opened = outside.open_table(source, part=part, book=ledger)
         wanted = [outside.parse_target(text) for text in target or ()]
-        files = outside.report_table(
-            opened, wanted, out or source.parent, anchor=anchor, actual=actual
-        )
+        with progress(as_json=json) as bars:
+            task = bars.add_task("report", total=None)
+            files = outside.report_table(
+                opened,
+                wanted,
+                out or source.parent,
+                anchor=anchor,
+                actual=actual,
+                past=backtest,
+                step=lambda done, total: bars.update(task, completed=done, total=total),
+            )
     refuse_broken(files.json)
 
     def people(on: "Console") -> None:

@@ -1,0 +1,236 @@
+"""A sweep on a Slurm cluster: what `submit` adds, and what the cluster adds by itself.
+
+`submit_sweep` plans here and puts everything that is missing into the queue, the chain behind the
+ladder included: seal, target, report. `submit_again` is the same from within that chain, where runs
+turn out to be missing. Both leave done and queued runs alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from model.data.manifest import read_manifest
+from model.training.spec import Execution
+from sweeps.layout import PLAN_NAME, kept_sweep
+from sweeps.lock import hold
+from sweeps.planned import Plan, load_plan
+from sweeps.slurm.arrays import JobKind
+from sweeps.slurm.cancel import scancel, unmark
+from sweeps.slurm.cost import allocated_hours, array_map, rung_costs
+from sweeps.slurm.limits import Limits, read_limits
+from sweeps.slurm.profile import Profile
+from sweeps.slurm.query import Queue
+from sweeps.slurm.states import View, look
+from sweeps.slurm.submission import Submission, load_submission, next_place, slurm_folder
+from sweeps.slurm.submit import Draft, draft_jobs, scripts, submit
+from sweeps.sweep_file import Sweep, load_sweep
+from workbench import ledger
+from workbench.errors import Failure, InputError
+from workbench.pipeline import data_line, data_progress
+from workbench.prepare import LEDGER_NAME, Elsewhere, Prepared, prepare, preview
+from workbench.seal import sealed_predictions
+from workbench.target_entries import ledger_kinds
+
+STAGES_MODULE = "workbench.stages"
+REPORT_NAME = "report.json"
+PATIENCE = 120.0  # seconds that a second submission waits for the first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitted:
+    """What one `submit` did."""
+
+    folder: Path  # of the sweep
+    place: Path | None  # of the submission; None: everything was done or queued
+    draft: Draft
+    submission: Submission | None
+
+
+def submit_sweep(
+    sweep_path: Path, runs: Path, profile: Profile, tell: Callable[[str], None]
+) -> Submitted:
+    """Plan the sweep here and queue whatever is missing of it.
+
+    Raises ValueError for bad input, SweepBusy where another submission takes too long, Failure
+    where runs of an earlier plan are queued or Slurm cannot be asked, SubmissionFailed where sbatch
+    refuses.
+    """
+    sweep, runs = load_sweep(sweep_path), runs.resolve()
+    folder = runs / sweep.name
+    ledger.check(runs / LEDGER_NAME)
+    with hold(slurm_folder(folder), "submit.lock", patience=PATIENCE):
+        views: list[View] = []
+
+        def check(planned: Plan) -> None:
+            views.append(look(folder, planned.runs))
+            _refuse_blind(views[0].queue)
+            _refuse_other_plan(folder, planned, views[0])
+
+        with (
+            hold(folder, "pipeline.lock", patience=PATIENCE),
+            data_progress() as progress,
+        ):
+            where = _elsewhere(sweep, profile)
+            prepared = prepare(sweep, sweep_path, runs, progress, elsewhere=where, check=check)
+        tell(data_line(prepared))
+        plan_file = folder / PLAN_NAME
+        return _queue(prepared, views[0], profile, plan_file, generation=0, tell=tell)
+
+
+def submit_again(place: Path, own_job: str, tell: Callable[[str], None]) -> Submitted:
+    """From within a job of the chain: queue what turned out to be missing, and a new chain.
+
+    Raises Failure, saying why, where a person cancelled runs or the profile's resubmissions are
+    used up.
+    """
+    submission, prepared = reopen(place)
+    folder, profile = prepared.folder, submission.profile
+    with hold(slurm_folder(folder), "submit.lock", patience=PATIENCE):
+        view = look(folder, prepared.plan.runs)
+        _refuse_blind(view.queue)
+        cancelled = sorted(run_id for run_id, run in view.runs.items() if run.state == "cancelled")
+        again = f"`workbench submit` for {prepared.sweep.name} again adds them"
+        if cancelled:
+            raise Failure(f"{len(cancelled)} run(s) were cancelled: {', '.join(cancelled)}", again)
+        if submission.generation >= profile.resubmissions:
+            raise Failure(
+                f"{_missing(view)} run(s) are missing after {submission.generation} resubmissions",
+                f"`workbench status {folder}` says why; {again}",
+            )
+        chain = {view.array_id(prepared.plan.target.run_id), view.chain("report")}
+        scancel(job for job in {*chain, view.chain("seal")} if job and job != own_job)
+        return _queue(
+            prepared,
+            _without_chain(view),
+            profile,
+            place / PLAN_NAME,
+            generation=submission.generation + 1,
+            tell=tell,
+        )
+
+
+def reopen(place: Path) -> tuple[Submission, Prepared]:
+    """A submission's record, and its sweep as it was planned then."""
+    place = place.resolve()
+    submission, folder = load_submission(place), place.parents[1]
+    data_folder = Path(submission.data_folder)
+    return submission, Prepared(
+        sweep=kept_sweep(folder),
+        folder=folder,
+        data_folder=data_folder,
+        manifest=read_manifest(data_folder),
+        plan=load_plan(place),
+    )
+
+
+def dry_run(sweep_path: Path, runs: Path, profile: Profile) -> dict[str, Any]:
+    """What `submit_sweep` would add: scripts, array map, hours and cost; nothing is made.
+
+    As long as the data set is not built, runs have no ids, and all count as missing.
+    """
+    sweep, planned = preview(sweep_path, runs)
+    folder = runs.resolve() / sweep.name
+    where = _elsewhere(sweep, profile)
+    assumed = where.execution or Execution(
+        device="cuda" if sweep.execution.device == "cuda" else "cpu"
+    )
+    view = look(folder, planned.runs)
+    limits = read_limits(profile.resources("ladder"))
+    draft = draft_jobs(planned, view, profile, limits, needs=("seal", "report"), assumed=assumed)
+    hours = {array.label: allocated_hours(array) for array in draft.arrays}
+    return {
+        "sweep": planned.sweep,
+        "profile": profile.name,
+        "limits": limits,
+        "built": planned.data is not None,
+        "arrays": array_map(draft, profile),
+        "cost": rung_costs(draft, profile, assumed),
+        "allocated": {label: {unit: value} for label, (unit, value) in hours.items()},
+        "scripts": scripts(draft, next_place(folder), sweep.name, profile, STAGES_MODULE),
+        "problems": view.queue.problems,
+    }
+
+
+def needs(prepared: Prepared) -> tuple[JobKind, ...]:
+    """The stages of the chain that are not done."""
+    target = prepared.plan.target
+    sealed = sealed_predictions(prepared.ledger, prepared.sweep.name, str(target.run_id))
+    names = {f"x{ratio:g}" for ratio in prepared.sweep.ladder.ratios}
+    missing: list[JobKind] = []
+    if not names <= sealed.keys() and "target_started" not in ledger_kinds(prepared):
+        missing.append("seal")
+    if not (prepared.folder / REPORT_NAME).exists():
+        missing.append("report")
+    return tuple(missing)
+
+
+def _queue(
+    prepared: Prepared,
+    view: View,
+    profile: Profile,
+    plan_file: Path,
+    *,
+    generation: int,
+    tell: Callable[[str], None],
+) -> Submitted:
+    folder, planned = prepared.folder, prepared.plan
+    limits: Limits = read_limits(profile.resources("ladder"))
+    draft = draft_jobs(planned, view, profile, limits, needs=needs(prepared))
+    if generation == 0:
+        marked = [run_id for run_id in view.runs if view.missing(run_id)]
+        unmark(folder, marked)
+    added = submit(
+        draft,
+        folder,
+        plan_file,
+        profile,
+        data_folder=prepared.data_folder,
+        chain=STAGES_MODULE,
+        generation=generation,
+        tell=tell,
+    )
+    place, submission = added if added is not None else (None, None)
+    return Submitted(folder=folder, place=place, draft=draft, submission=submission)
+
+
+def _elsewhere(sweep: Sweep, profile: Profile) -> Elsewhere:
+    execution = profile.execution.execution() if profile.execution else None
+    return Elsewhere(execution=execution, target_threads=profile.resources("target").cpus)
+
+
+def _without_chain(view: View) -> View:
+    """The view as if nothing but the ladder's jobs were in the queue."""
+    names = {
+        job.name for _, record in view.submissions for job in record.jobs if job.kind != "ladder"
+    }
+    states = {key: state for key, state in view.queue.states.items() if key[0] not in names}
+    return replace(view, queue=replace(view.queue, states=states))
+
+
+def _missing(view: View) -> int:
+    return sum(not run.done for run in view.runs.values())
+
+
+def _refuse_blind(queue: Queue) -> None:
+    """Without Slurm's answer nobody knows what is queued already."""
+    if not queue.answered:
+        raise Failure(
+            f"cannot tell what is queued already: {'; '.join(queue.problems)}",
+            "submit from a machine of the cluster, when its controller answers",
+        )
+
+
+def _refuse_other_plan(folder: Path, planned: Plan, view: View) -> None:
+    """Jobs of an earlier plan would go on training runs that this one does not have."""
+    known = {run.run_id for run in planned.runs}
+    others: Collection[str] = [run_id for run_id in view.tasks if run_id not in known]
+    living = [run_id for run_id in others if view.living(run_id)]
+    if living:
+        raise InputError(
+            f"{folder}: {len(living)} run(s) of an earlier plan are still queued or running; the "
+            "sweep file or the model code has changed since",
+            f"let them end, or `workbench cancel --all {folder}`, then submit again",
+        )

@@ -1,0 +1,36 @@
+"""RUN on the command line → a sweep's folder and one of its planned runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sweeps.layout import PLAN_NAME
+from sweeps.planned import PlannedRun, load_plan
+from workbench.errors import InputError
+
+
+def find_run(text: str, runs: Path) -> tuple[Path, PlannedRun]:
+    """The run that `text` names: DIR/RUN, or RUN alone, sought in every sweep under `runs`.
+
+    RUN is a run's id or its name. Raises InputError where there is none, or more than one.
+    """
+    path = Path(text)
+    if (path.parent / PLAN_NAME).is_file() and len(path.parts) > 1:
+        folders = [path.parent]
+    else:
+        folders = sorted(plan.parent for plan in runs.glob(f"*/{PLAN_NAME}"))
+    found = [
+        (folder, run)
+        for folder in folders
+        for run in load_plan(folder).runs
+        if path.name in (run.run_id, run.name)
+    ]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise InputError(
+            f"{text}: no such run under {runs}",
+            "name a run as `workbench status DIR` does, or DIR/RUN",
+        )
+    places = ", ".join(f"{folder}/{path.name}" for folder, _ in found)
+    raise InputError(f"{text}: several sweeps have such a run", f"name one of {places}")

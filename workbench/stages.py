@@ -1,0 +1,133 @@
+"""The jobs of the chain behind a ladder: `python -m workbench.stages STAGE FOLDER [LABEL]`.
+
+FOLDER is the submission's. `seal` fits and seals, `target` trains the target once that is sealed,
+`report` writes the report. A stage that finds runs missing submits them again, with a new chain,
+and ends with status 1.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from model.records import write_atomic
+from sweeps.layout import run_folder
+from sweeps.lock import hold
+from sweeps.planned import PlannedRun
+from sweeps.run_files import standing
+from sweeps.slurm import attempts
+from sweeps.slurm.job import say, serve
+from sweeps.slurm.states import OVER
+from workbench.cluster import needs, reopen, submit_again
+from workbench.errors import explain
+from workbench.pipeline import (
+    WALL_NAME,
+    prediction_line,
+    read_wall,
+    report_sweep,
+    seal_predictions,
+    stage,
+    verdict,
+)
+from workbench.prepare import Prepared
+from workbench.seal import refuse_broken
+from workbench.target_entries import note_finished, note_started
+
+PATIENCE = 600.0  # seconds for a submission that is being made
+
+
+def seal(place: Path) -> int:
+    """Fit the ladder and seal the predictions."""
+    _, prepared = reopen(place)
+    if not _whole(prepared, prepared.plan.ladder):
+        return _again(place)
+    with (
+        hold(prepared.folder, "pipeline.lock", patience=PATIENCE),
+        stage(prepared.folder, "fit"),
+    ):
+        for prediction in seal_predictions(prepared):
+            say(prediction_line(prediction))
+    return 0
+
+
+def target(place: Path, label: str) -> int:
+    """Train the target; refused with status 1 where its prediction is not sealed."""
+    _, prepared = reopen(place)
+    if "seal" in needs(prepared):
+        say("the target waits: its prediction is not sealed. `workbench submit` again adds that")
+        return 1
+    status = serve(place, label, ledger_head=note_started(prepared, say))
+    note_finished(prepared)
+    return status
+
+
+def report(place: Path) -> int:
+    """Write the report, with the wall time that the cluster took."""
+    _, prepared = reopen(place)
+    if not _whole(prepared, prepared.plan.runs):
+        return _again(place)
+    note_finished(prepared)
+    with hold(prepared.folder, "pipeline.lock", patience=PATIENCE):
+        wall = read_wall(prepared.folder)
+        wall["ladder"] = _span(prepared, prepared.plan.ladder)
+        wall["target"] = _span(prepared, (prepared.plan.target,))
+        write_atomic(prepared.folder / WALL_NAME, json.dumps(wall, indent=1) + "\n")
+        with stage(prepared.folder, "report"):
+            files = report_sweep(prepared.folder)
+    for sentence in verdict(files):
+        say(sentence)
+    say(f"report: {files.shown}")
+    refuse_broken(files.json)
+    return 0
+
+
+def _whole(prepared: Prepared, runs: tuple[PlannedRun, ...]) -> bool:
+    """Whether all the runs have ended; those that have not are named."""
+    open_runs = [
+        run
+        for run in runs
+        if standing(run_folder(prepared.folder, str(run.run_id))).state not in OVER
+    ]
+    for run in open_runs:
+        say(f"missing: {run.name} ({run.run_id})")
+    return not open_runs
+
+
+def _again(place: Path) -> int:
+    submitted = submit_again(place, os.environ["SLURM_JOB_ID"], say)
+    say(f"submitted again: {submitted.place}")
+    return 1
+
+
+def _span(prepared: Prepared, runs: tuple[PlannedRun, ...]) -> float:
+    """Seconds from the first start of any of the runs to the last end."""
+    found = [
+        attempt
+        for run in runs
+        for attempt in attempts.read(run_folder(prepared.folder, str(run.run_id)))
+    ]
+    if not found:
+        return 0.0
+    return max(a.ended or a.begun for a in found) - min(a.begun for a in found)
+
+
+STAGES: dict[str, Callable[..., int]] = {"seal": seal, "target": target, "report": report}
+
+
+def main() -> int:
+    """`STAGE FOLDER [LABEL]` on the command line; errors are two lines in the job's log."""
+    name, place, *label = sys.argv[1:]
+    try:
+        return STAGES[name](Path(place), *label)
+    except Exception as error:
+        told = explain(error, "workbench submit")
+        say(f"error: {told.what}")
+        say(f"  do: {told.remedy}")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
