@@ -18,18 +18,25 @@ import numpy as np
 import pandas as pd
 
 from fits.naive import last_rung, last_two_rungs
-from fits.observations import FitError, Matrix, Points, Vector, points
+from fits.observations import FitError, Matrix, Points, Vector, numbers
 from fits.screens import Epochs
 from fits.shape import frontier
 from fits.uncertainty.bootstrap import seed_noise
 from fits.uncertainty.members import fit_members
-from fits.uncertainty.mixture import by_law, law_constants, law_weights, predictive
+from fits.uncertainty.mixture import (
+    by_law,
+    law_constants,
+    law_weights,
+    predictive,
+    target_noise,
+)
 from fits.uncertainty.quantiles import LEVELS, quantile_table
 from fits.uncertainty.surface import Surface
 from fits.usable import kinds, nothing_left, usable_runs
 
 DRAWS = 2000  # draws of the predictive distribution
 CURVE_POINTS = 41
+TOO_FAR = "extrapolation_too_far"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,18 +81,25 @@ def forecast_column(
     """The same for any loss column, with the compute grid of the curve given or chosen."""
     if not len(targets):
         raise ValueError("targets has no row; at least one target is needed")
-    at = points(targets)
     found: list[tuple[list[int], Forecast]] = []
     refused: list[tuple[list[int], FitError]] = []
-    for rows in kinds(at):
+    asked = kinds(targets)
+    while asked:
+        rows, at = asked.pop(0)
         try:
-            one = _one_kind(runs, at.take(np.array(rows)), loss, seed, grid, max_epochs, draws)
-            found.append((rows, one))
+            found.append((rows, _one_kind(runs, at, loss, seed, grid, max_epochs, draws)))
         except FitError as error:
-            refused.append((rows, error))
+            if error.name == TOO_FAR and len(rows) > 1:  # the nearer ones may be within reach
+                order = np.argsort(at.flops)
+                parts = (order[:-1], order[-1:])
+                asked += [([rows[i] for i in part], at.take(part)) for part in parts]
+            else:
+                refused.append((rows, error))
     if not found:
         raise refused[0][1]
-    return found[0][1] if len(found) + len(refused) == 1 else _joined(found, refused, at)
+    if len(found) + len(refused) == 1:
+        return found[0][1]
+    return _joined(found, refused, numbers(targets, "flops"))
 
 
 def _one_kind(
@@ -107,7 +121,8 @@ def _one_kind(
         grid = np.geomspace(seen.flops.min(), top, CURVE_POINTS)
     weights = law_weights(members.laws, at, seed)
     rng = np.random.default_rng([seed, 7])
-    drawn, on_curve = predictive(members.laws, weights, at, grid, seed_noise(seen), rng, draws)
+    noise = target_noise(members.laws, seed_noise(seen))
+    drawn, on_curve = predictive(members.laws, weights, at, grid, noise, rng, draws)
     used = set(seen.run_id if "power" in members.laws else ())
     for law in members.laws.values():
         used |= set(law.run_id if isinstance(law, Surface) else ())
@@ -127,12 +142,14 @@ def _one_kind(
 
 
 def _joined(
-    found: list[tuple[list[int], Forecast]], refused: list[tuple[list[int], FitError]], at: Points
+    found: list[tuple[list[int], Forecast]],
+    refused: list[tuple[list[int], FitError]],
+    flops: Vector,
 ) -> Forecast:
     """Forecasts of unlike targets in the targets' order; curve and laws are the first one's."""
     first = found[0][1]
-    draws = np.full((len(first.draws), at.flops.size), np.nan)
-    table = pd.DataFrame({"flops": at.flops} | {name: np.nan for name in LEVELS})
+    draws = np.full((len(first.draws), flops.size), np.nan)
+    table = pd.DataFrame({"flops": flops} | {name: np.nan for name in LEVELS})
     for rows, one in found:
         draws[:, rows] = one.draws
         table.iloc[rows] = one.table[table.columns].to_numpy()

@@ -14,7 +14,7 @@ columns are absent or empty: an outside table with only `flops` and `loss` loses
 | epochs | `epochs_<source>` | above `max_epochs`, of any source or of that one |
 | bigram | `bigram_<part>` | loss not below the bigram model of the same tokens |
 | tokens per parameter | `n_active`, `tokens`, `role` | role grid, or off by more than 2x |
-| (the same) | | no run, if else too few were left and the ratio follows compute on one line |
+| (the same) | | no run, if else too few were left and one line in compute leads to the ratio |
 | regime | `bigram_<part>`, `trigram_<part>` | near the bigram while larger runs pass the trigram |
 """
 
@@ -31,6 +31,7 @@ from fits.shape import MIN_BUDGETS
 MIN_STEPS = 1000
 MIN_LAYERS = 2
 TOKEN_RATIO_FACTOR = 2.0
+PATH_REACH = 10.0  # a target further off the runs' tokens per parameter is not theirs to tell
 PATH_SCATTER = 0.2  # of log tokens per parameter about one line in log compute
 UNEMBEDDING_SHARE = 0.5
 NEAR_BIGRAM = 0.25  # of the way from the bigram to the trigram loss
@@ -93,25 +94,39 @@ def _off_ladder(table: pd.DataFrame) -> Mask:
     return np.array([role == "grid" for role in table["role"]], dtype=bool)
 
 
-def _token_ratio(table: pd.DataFrame, nominal: float | None, clean: Mask) -> tuple[Mask, str]:
+def _token_ratio(
+    table: pd.DataFrame, nominal: float | None, clean: Mask, at_flops: float | None
+) -> tuple[Mask, str, str | None]:
+    """Runs off the nominal ratio, the reason, and a caution where one line must do instead."""
     ratio = _column(table, "tokens") / _column(table, "n_active")
     known = clean & np.isfinite(ratio)
     if nominal is None:
         nominal = float(np.median(ratio[known])) if known.any() else np.nan
+    caution = None
     off = np.abs(np.log(ratio / nominal)) > np.log(TOKEN_RATIO_FACTOR) + 1e-9
     flops = _column(table, "flops")
     left = budgets(flops[known & ~off])
-    if np.unique(left).size < MIN_BUDGETS and _one_path(np.log(flops[known]), np.log(ratio[known])):
-        off = np.zeros(len(table), dtype=bool)
-    return off, f"tokens per parameter more than 2x off {nominal:.3g}"
+    if np.unique(left).size < MIN_BUDGETS and known.any():
+        end = np.log(flops[known].max() if at_flops is None else at_flops)
+        met = _path_at(np.log(flops[known]), np.log(ratio[known]), end)
+        away = float(np.exp(abs(met - np.log(nominal))))
+        if away <= PATH_REACH:
+            off = np.zeros(len(table), dtype=bool)
+        if TOKEN_RATIO_FACTOR < away <= PATH_REACH:
+            caution = (
+                f"the target's {nominal:.3g} tokens per parameter lie {away:.2g}x off the line "
+                "that all runs follow: the answer is for that line"
+            )
+    return off, f"tokens per parameter more than 2x off {nominal:.3g}", caution
 
 
-def _one_path(log_flops: Vector, log_ratio: Vector) -> bool:
-    """Whether tokens per parameter change with compute along one line, as at constant tokens."""
+def _path_at(log_flops: Vector, log_ratio: Vector, end: float) -> float:
+    """Log tokens per parameter at log compute `end`, where runs lie on one line; else infinite."""
     if log_flops.size < MIN_BUDGETS or np.ptp(log_flops) < np.log(2):
-        return False
+        return np.inf
     line = np.polynomial.Polynomial.fit(log_flops, log_ratio, 1)
-    return bool(np.std(log_ratio - line(log_flops)) < PATH_SCATTER)
+    on_line = np.std(log_ratio - line(log_flops)) < PATH_SCATTER
+    return float(line(end)) if on_line else np.inf
 
 
 def _regime(table: pd.DataFrame, loss: str) -> Mask:
@@ -132,9 +147,13 @@ def screen(
     *,
     loss: str = "loss",
     tokens_per_param: float | None = None,
+    at_flops: float | None = None,
     max_epochs: Epochs = 1.0,
 ) -> Screened:
-    """Sort runs into kept and left out; the nominal ratio is the median unless given."""
+    """Sort runs into kept and left out; the nominal ratio is the median unless given.
+
+    `at_flops` is the target's compute, to tell whether the runs' path leads to its ratio.
+    """
     names = np.array(run_names(table), dtype=object)
     reasons: list[list[str]] = [[] for _ in names]
     for mask, reason in _basic(table, loss, max_epochs):
@@ -149,13 +168,13 @@ def screen(
         regime = f"{int(changed.sum())} run(s) near the bigram model, larger ones past the trigram"
     grid = np.array([not r for r in reasons], dtype=bool)
     planned_off = _off_ladder(table)
-    off, reason = _token_ratio(table, tokens_per_param, grid & ~planned_off)
+    off, reason, doubt = _token_ratio(table, tokens_per_param, grid & ~planned_off, at_flops)
     for i in np.flatnonzero(off | planned_off):
         planned = "role is grid: off the nominal tokens per parameter"
         reasons[i].append(planned if planned_off[i] else reason)
     kept = np.array([not r for r in reasons], dtype=bool)
     rows = [{"run_id": n, "reason": "; ".join(r)} for n, r in zip(names, reasons, strict=True) if r]
-    cautions = []
+    cautions = [] if doubt is None else [doubt]
     if regime is not None:
         cautions.append(f"change of regime in {loss}: {regime}; they were left out")
     heavy = int((_column(table, "unembedding_share")[kept] > UNEMBEDDING_SHARE).sum())

@@ -7,7 +7,8 @@ from fits.uncertainty.bootstrap import SeedNoise
 
 MIN_BUDGETS = 3
 MIN_SPAN = 0.45  # decades
-REACH = 2.0  # a ladder of s decades is extrapolated by at most 2 s decades
+REACH = 2.0  # a ladder of s decades is extrapolated by at most 2 s decades,
+FARTHEST = 4.0  # and none by more than 10,000x, the farthest published (arXiv:2303.08774)
 FLOOR_BUDGETS, FLOOR_SPAN = 5, 1.5
 STEEPENING = 2.0  # a later slope this many times an earlier one is a change of regime
 BEND_Z = 2.5  # curvature over its standard error that counts as a bend
@@ -37,12 +38,19 @@ def require_ladder(obs: Observations, target_flops: float) -> None:
             "too_little_span",
             f"the runs span {times(span)} in compute; at least {times(MIN_SPAN)} is needed",
         )
+    below = float(x[0] - np.log10(target_flops))
+    if below > REACH * span:
+        raise FitError(
+            "extrapolation_too_far",
+            f"the target is {times(below)} below the smallest run: in the same unit?",
+        )
     ahead = float(np.log10(target_flops) - x[-1])
-    if ahead > REACH * span:
+    reach = min(REACH * span, FARTHEST)
+    if ahead > reach:
         raise FitError(
             "extrapolation_too_far",
             f"the target is {times(ahead)} beyond a ladder of {times(span)}; this ladder "
-            f"reaches at most {times(REACH * span)}: add smaller or larger rungs",
+            f"reaches at most {times(reach)}: add smaller or larger rungs",
         )
 
 

@@ -5,7 +5,16 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from fits.observations import FitError, Observations, Points, numbers, observe, without_duplicates
+from fits.observations import (
+    FitError,
+    Observations,
+    Points,
+    numbers,
+    observe,
+    points,
+    run_names,
+    without_duplicates,
+)
 from fits.screens import Epochs, screen
 from fits.shape import frontier
 
@@ -23,20 +32,32 @@ class Usable:
     cautions: tuple[str, ...] = field(default=())
 
 
-def kinds(at: Points) -> list[list[int]]:
-    """Targets by recipe: equal expert counts, tokens per parameter within 1.5x of the first."""
-    ratio = np.zeros(at.flops.size) if at.n is None else np.log(at.sizes()[1] / at.n)
-    experts = np.zeros(at.flops.size) if at.n_experts is None else at.n_experts
-    groups: list[list[int]] = []
-    for i in range(at.flops.size):
-        for group in groups:
-            first = group[0]
-            if experts[first] == experts[i] and abs(ratio[first] - ratio[i]) <= SAME_RATIO:
-                group.append(i)
+def kinds(targets: pd.DataFrame) -> list[tuple[list[int], Points]]:
+    """Targets by recipe, with their places: the same columns known, equal expert counts, and
+    tokens per parameter within 1.5x of the first."""
+    sizes = ("n_active", "tokens", "n_total", "n_experts", "unique_tokens")
+    known = targets[[c for c in sizes if c in targets.columns]].notna().to_numpy()
+    numbers(targets, "flops")  # names the row of a bad compute
+    groups: list[tuple[list[int], Points]] = []
+    for i in range(len(targets)):
+        one = points(targets.iloc[[i]])
+        for rows, first in groups:
+            if (known[rows[0]] == known[i]).all() and _same_recipe(first, one):
+                rows.append(i)
                 break
         else:
-            groups.append([i])
-    return groups
+            groups.append(([i], one))
+    return [(rows, points(targets.iloc[rows])) for rows, _ in groups]
+
+
+def _same_recipe(one: Points, other: Points) -> bool:
+    experts = [None if at.n_experts is None else float(at.n_experts[0]) for at in (one, other)]
+    if experts[0] != experts[1]:
+        return False
+    if one.n is None or other.n is None:
+        return True
+    ratios = [float(np.log(at.sizes()[1][0] / at.sizes()[0][0])) for at in (one, other)]
+    return bool(abs(ratios[0] - ratios[1]) <= SAME_RATIO)
 
 
 def usable_runs(runs: pd.DataFrame, loss: str, at: Points, max_epochs: Epochs) -> Usable:
@@ -52,25 +73,26 @@ def usable_runs(runs: pd.DataFrame, loss: str, at: Points, max_epochs: Epochs) -
     unique, repeats = without_duplicates(runs, [*IDENTITY, loss])
     _check(unique, loss)
     ratio = None if at.n is None else float(np.median(at.sizes()[1] / at.n))
-    screened = screen(unique, loss=loss, tokens_per_param=ratio, max_epochs=max_epochs)
+    screened = screen(
+        unique, loss=loss, tokens_per_param=ratio, at_flops=float(np.median(at.flops)),
+        max_epochs=max_epochs,
+    )  # fmt: skip
     cautions = list(screened.cautions)
     if repeats:
         cautions.append(f"{repeats} exact duplicate row(s) were counted once")
-    every = observe(screened.grid, loss=loss)
-    kept, notes = _like(screened.kept, at)
+    kept, unlike, notes = _like(screened.kept, at)
+    sees_experts = at.n_total is not None and "n_total" in screened.grid.columns
+    every = observe(screened.grid if sees_experts else _like(screened.grid, at)[0], loss=loss)
     cautions += notes
+    left_out = pd.concat([screened.left_out, unlike], ignore_index=True)
     if kept.empty and (at.n is None or every.flops.size == 0):
-        raise nothing_left(
-            screened.left_out, "regime_change" if screened.regime else "all_screened"
-        )
+        raise nothing_left(left_out, "regime_change" if screened.regime else "all_screened")
     ladder = observe(kept, loss=loss)
     ladder = frontier(ladder) if ladder.flops.size else ladder
     if screened.regime and np.unique(ladder.budget).size < 3:
-        raise FitError(
-            "regime_change", f"{screened.regime}; fewer than 3 budgets remain", screened.left_out
-        )
+        raise FitError("regime_change", f"{screened.regime}; fewer than 3 budgets remain", left_out)
     return Usable(
-        ladder=ladder, every=every, left_out=screened.left_out, cautions=tuple(cautions)
+        ladder=ladder, every=every, left_out=left_out, cautions=tuple(cautions)
     )  # fmt: skip
 
 
@@ -90,14 +112,19 @@ def _check(table: pd.DataFrame, loss: str) -> None:
     numbers(rows, loss)
 
 
-def _like(table: pd.DataFrame, at: Points) -> tuple[pd.DataFrame, list[str]]:
-    """The runs with the targets' number of experts, where runs differ in it."""
-    if "n_experts" not in table.columns or table["n_experts"].isna().any():
-        return table, []
-    counts = numbers(table, "n_experts")
-    if np.unique(counts).size < 2:
-        return table, []
+def _like(table: pd.DataFrame, at: Points) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """The runs with the targets' number of experts, those without it, and what to say."""
+    nothing = pd.DataFrame(columns=["run_id", "reason"])
+    if "n_experts" not in table.columns or table["n_experts"].isna().all():
+        strange = at.n_experts is not None and at.n_experts[0] != 1
+        note = "the target has experts and the runs do not say how many they have"
+        return table, nothing, [note] if strange else []
+    counts = pd.to_numeric(table["n_experts"], errors="coerce")
     if at.n_experts is None:
-        return table, ["runs differ in n_experts and the target does not say its own"]
-    same = counts == at.n_experts[0]
-    return table[same], []
+        varied = counts.nunique(dropna=False) > 1
+        note = "runs differ in n_experts and the target does not say its own"
+        return table, nothing, [note] if varied else []
+    same = np.asarray(counts == at.n_experts[0])
+    reason = f"n_experts is not the target's {at.n_experts[0]:g}"
+    names = [name for name, kept in zip(run_names(table), same, strict=True) if not kept]
+    return table[same], pd.DataFrame({"run_id": names, "reason": reason}), []

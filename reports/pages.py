@@ -210,7 +210,7 @@ def _runs(content: Content) -> list[Block]:
     if not left.empty:
         blocks.append(table_block(left, caption="Left out of the fit, and why."))
     elif blocks:
-        blocks.append(text_block("No run was left out of a fit."))
+        blocks.append(text_block("The fits left out no finished run."))
     return blocks
 
 

@@ -26,6 +26,7 @@ from workbench.targets import TARGET_KEYS, parse_target, target_doubts, target_i
 
 __all__ = ["Outside", "open_table", "parse_target", "predict_table", "report_table", "seal"]
 
+SAME_TARGET = 0.02  # a run is a sealed target within 2 % of its compute and sizes
 DEFAULT_REACH = 10.0  # times the largest compute, where no target was named
 LEDGER_NAME = "ledger.jsonl"
 SAME_FLOPS = 0.02  # a prediction and a run this close in compute are of the same target
@@ -126,9 +127,9 @@ def report_table(
     taken without it. Only predictions of the measured run's compute are shown against it. With
     `past`, what would have been said of the largest runs is shown too; `step` tells how far it is.
     """
-    runs, measured, notes = _with_actual(outside, actual)
-    outside = replace(outside, runs=runs)
     sealed = sealed_predictions(outside)
+    runs, measured, notes = _with_actual(outside, actual or sealed_run(outside, sealed))
+    outside = replace(outside, runs=runs)
     wanted, measured, more = _wanted(outside, targets, sealed, measured, named=actual is not None)
     notes += more
     predictions = []
@@ -210,6 +211,27 @@ def _largest(outside: Outside) -> float:
 def _flops_source(imported: Imported) -> str:
     computed = any(f.column == "flops" and "computed" in f.text for f in imported.findings)
     return "6 × n_active × tokens" if computed else "as the table has them"
+
+
+def sealed_run(outside: Outside, sealed: dict[str, Prediction]) -> str | None:
+    """The run that a sealed prediction was made of, if it has come into the table since.
+
+    It has the target's compute and sizes within SAME_TARGET and was not fitted; None where the
+    table names its target itself, or has no such run.
+    """
+    runs = outside.runs
+    ended = runs["status"].isin(["finished", "diverged"]) & (runs["flops"] > 0)
+    if (ended & (runs["role"] == "target")).any():
+        return None
+    for prediction in sealed.values():
+        alike = ended & ~runs["run_id"].isin(prediction.loss.runs_used)
+        for key in TARGET_KEYS:
+            wanted = prediction.target.get(key)
+            if wanted is not None and key in runs.columns:
+                alike &= (pd.to_numeric(runs[key]) / float(wanted) - 1).abs() < SAME_TARGET
+        if alike.any():
+            return str(runs.loc[alike, "run_id"].iloc[0])
+    return None
 
 
 def _with_actual(

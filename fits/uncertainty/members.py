@@ -72,7 +72,10 @@ def fit_members(ladder: Observations, every: Observations, at: Points, seed: int
                 raise
             cautions.append(f"no {name} law: {refusal}")
     if not surfaces:
-        cautions.append("n and tokens do not vary apart: only laws in compute are fitted")
+        silent = at.n is None and every.n is not None and has_plane(every)
+        why = "the target does not say n_active and tokens" if silent else (
+            "n and tokens do not vary apart")  # fmt: skip
+        cautions.append(f"{why}: only laws in compute are fitted")
     if noise.pairs == 0:
         cautions.append("no two runs differ by seed alone: seed noise is the prior's 0.3 %")
     filled = [t for t in tests if len(t)]

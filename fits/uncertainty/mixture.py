@@ -46,6 +46,15 @@ def by_law(members: dict[str, Member], weights: dict[str, float]) -> dict[str, f
     return found
 
 
+def target_noise(members: dict[str, Member], noise: SeedNoise) -> SeedNoise:
+    """Scatter of one more run: seed noise, or where no seeds were measured what the law in compute
+    found the runs to scatter by."""
+    law = members.get("power")
+    if noise.pairs or not isinstance(law, DriftingPower):
+        return noise
+    return replace(noise, sd=noise.sd * law.scatter())
+
+
 def predictive(
     members: dict[str, Member],
     weights: dict[str, float],
@@ -72,11 +81,20 @@ def predictive(
 
 
 def along(grid: Vector, targets: Points) -> Points:
-    """The grid at the first target's tokens per parameter."""
+    """The grid at the first target's tokens per parameter, sparsity and share of fresh tokens."""
     if targets.n is None or targets.tokens is None:
-        return Points(flops=grid, n=None, tokens=None)
+        return Points(flops=grid)
     scale = np.sqrt(grid / targets.flops[0])
-    return replace(targets, flops=grid, n=targets.n[0] * scale, tokens=targets.tokens[0] * scale)
+
+    def scaled(value: Vector | None) -> Vector | None:
+        return None if value is None else value[0] * scale
+
+    experts = targets.n_experts
+    return Points(
+        flops=grid, n=scaled(targets.n), tokens=scaled(targets.tokens),
+        n_total=scaled(targets.n_total), unique_tokens=scaled(targets.unique_tokens),
+        n_experts=None if experts is None else np.full(grid.size, experts[0]),
+    )  # fmt: skip
 
 
 def law_constants(members: dict[str, Member]) -> dict[str, dict[str, float]]:

@@ -170,3 +170,53 @@ def test_screened_runs_come_with_the_refusal():
     with pytest.raises(FitError) as refusal:
         forecast(ladder(truth).assign(steps=10), GOAL)
     assert refusal.value.name == "all_screened" and len(refusal.value.left_out) == 6
+
+
+def test_a_near_target_is_answered_though_another_lies_out_of_reach():
+    table = ladder(truth, SIX)
+    both = forecast(table, pd.DataFrame({"flops": [1e19, 1.3e13]}))
+    assert np.isnan(both.table["median"][0]) and both.table["flops"].tolist() == [1e19, 1.3e13]
+    assert both.table["median"][1] == pytest.approx(forecast(table, GOAL).table["median"][0])
+    assert any("extrapolation_too_far" in note for note in both.cautions)
+
+
+def test_a_target_far_below_the_ladder_is_in_another_unit():
+    with pytest.raises(FitError, match="same unit"):
+        forecast(ladder(truth, SIX), pd.DataFrame({"flops": [1.3e-2]}))
+
+
+def test_targets_that_know_unlike_columns_are_forecast_apart():
+    table = chinchilla_table(noise=0.002)
+    goals = pd.concat([PLANE_GOAL, PLANE_GOAL[["flops"]]], ignore_index=True)
+    together, alone = forecast(table, goals).table, forecast(table, PLANE_GOAL).table
+    assert together["median"][0] == pytest.approx(alone["median"][0])
+    assert together["median"][1] != pytest.approx(alone["median"][0], rel=1e-4)
+
+
+def test_a_target_far_off_the_one_line_of_runs_gets_a_caution_and_farther_a_refusal():
+    n = np.geomspace(1e7, 1e9, 9)
+    line = pd.DataFrame({"n_active": n, "tokens": 20 * n, "flops": 120 * n**2})
+    line["loss"] = 1.8 + 480 * n**-0.35 + 2100 * (20 * n) ** -0.37
+    near = pd.DataFrame({"n_active": [4e9], "tokens": [4e11], "flops": [24e20 * 4]})
+    assert any("5x off the line" in note for note in forecast(line, near).cautions)
+    with pytest.raises(FitError) as refusal:
+        forecast(line, near.assign(tokens=1.0))
+    assert refusal.value.name == "all_screened"
+
+
+def test_where_no_seeds_are_known_a_target_scatters_as_the_runs_do():
+    noisy = ladder(truth, np.geomspace(1e10, 1e13, 12), seeds=1, noise=0.02)
+    smooth = ladder(truth, np.geomspace(1e10, 1e13, 12), seeds=1, noise=0.001)
+    near = pd.DataFrame({"flops": [1.1e13]})
+    wide, narrow = (forecast(t, near).table.iloc[0] for t in (noisy, smooth))
+    assert wide["hi90"] - wide["lo90"] > 2 * (narrow["hi90"] - narrow["lo90"])
+
+
+def test_experts_unlike_the_target_are_left_out_by_name():
+    dense = ladder(truth, SIX).assign(n_experts=1)
+    routed = ladder(lambda c: 0.8 * truth(c), SIX).assign(n_experts=8)
+    table = pd.concat([dense, routed], ignore_index=True)
+    table["run_id"] = [f"run {i}" for i in range(len(table))]
+    found = forecast(table, GOAL.assign(n_experts=8))
+    assert found.table["median"][0] == pytest.approx(0.8 * truth(1.3e13), rel=0.03)
+    assert (found.left_out["reason"] == "n_experts is not the target's 8").sum() == len(dense)
