@@ -6,7 +6,7 @@ READY := $(VENV)/.installed
 
 export MPLBACKEND := Agg
 
-.PHONY: demo test check format study gpu-check bench bench-forecast bench-bootstrap check-core clean
+.PHONY: demo test check check-slurm format study gpu-check bench bench-forecast bench-bootstrap check-core clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -16,14 +16,17 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)  ## train a ladder, seal predictions, train the target, write the report
 	$(BIN)/workbench run sweeps/demo.toml
 
-test: $(READY)  ## the whole test suite
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q
+test: $(READY)  ## the whole test suite, but for what needs a Slurm cluster
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q -m 'not slurm'
 
 check: $(READY)  ## what CI runs: format, lint, types, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(MAKE) test
+
+check-slurm: $(READY)  ## sweeps on a real Slurm, started on this machine; skipped where it is not installed
+	OMP_NUM_THREADS=1 timeout 900 $(BIN)/python -m pytest -q -m slurm tests/slurm
 
 check-core: constraints.txt pyproject.toml  ## from a table to the PDF in an environment without torch
 	$(PYTHON) -m venv --clear .venv-core

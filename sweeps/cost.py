@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from sweeps.planned import Plan, PlannedRun
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def longest_first(runs: Iterable[PlannedRun]) -> list[PlannedRun]:
@@ -20,6 +22,8 @@ def cost_table(planned: Plan, *, device: str = "cpu", target_threads: int = 1) -
 
     The target counts `target_threads` cores for as long as it runs.
     """
+    import pandas as pd
+
     unit = "gpu_hours" if device == "cuda" else "core_hours"
     table = pd.DataFrame(
         [

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal
-
-import pandas as pd
+from typing import TYPE_CHECKING, Literal
 
 from model.architecture.shape import Shape
 from model.records import from_json, read_json, to_json, write_atomic
-from model.training.spec import RunSpec
+from model.training.spec import Execution, RunSpec
 from sweeps.layout import PLAN_NAME
 from sweeps.throughput import Throughput
+
+if TYPE_CHECKING:  # a job that only trains does without
+    import pandas as pd
 
 Role = Literal["ladder", "grid", "twin", "target"]
 
@@ -82,8 +84,61 @@ def load_plan(folder: Path) -> Plan:
     return from_json(Plan, read_json(path), where=str(path))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outline:
+    """What a status shows of a planned run."""
+
+    run_id: str | None
+    name: str
+    role: str
+    rung: int
+    seed: int
+    steps: int
+    flops: float
+    expected_seconds: float
+    execution: Execution | None
+
+
+def load_outlines(folder: Path) -> list[Outline]:
+    """The runs of the plan in a sweep's folder, without their specs: a thousand in milliseconds.
+
+    Raises ValueError where there is no plan or it cannot be read.
+    """
+    path = folder / PLAN_NAME
+    if not path.is_file():
+        raise ValueError(f"{path}: no plan there; is {folder} the folder of a sweep?")
+    names = [field.name for field in fields(Outline) if field.name != "execution"]
+    known: dict[str, Execution] = {}
+    outlines = []
+    try:
+        for run in read_json(path)["runs"]:
+            text = json.dumps(run["spec"] and run["spec"]["execution"])
+            if run["spec"] and text not in known:
+                known[text] = from_json(Execution, run["spec"]["execution"], where=str(path))
+            about = {name: run[name] for name in names}
+            outlines.append(Outline(**about, execution=known.get(text)))
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not a plan ({error})") from None
+    return outlines
+
+
+def load_runs(path: Path, run_ids: Sequence[str]) -> list[PlannedRun]:
+    """Those runs of a plan file, in its order; the others are not looked at, which saves seconds.
+
+    Raises ValueError where one is not in it.
+    """
+    wanted = set(run_ids)
+    entries = [run for run in read_json(path)["runs"] if run["run_id"] in wanted]
+    if len(entries) < len(wanted):
+        missing = sorted(wanted - {run["run_id"] for run in entries})
+        raise ValueError(f"{path}: has no run {', '.join(missing)}")
+    return [from_json(PlannedRun, entry, where=str(path)) for entry in entries]
+
+
 def plan_table(planned: Plan) -> pd.DataFrame:
     """One row a run, for people: sizes, cost and what a fit will say."""
+    import pandas as pd
+
     return pd.DataFrame(
         [
             {

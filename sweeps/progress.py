@@ -9,8 +9,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from sweeps.local import Event
 from sweeps.planned import PlannedRun
+from sweeps.pool import Event
 
 FIRST_ETA_SECONDS = 5.0  # before that the pace is not known
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, Literal
 
 from model.training.result import RunResult, RunStatus, load_result
-from sweeps.layout import FAILED_NAME, METRICS_NAME, RUN_LOCK_NAME, SAMPLES_NAME
-from sweeps.lock import is_held
+from sweeps.layout import FAILED_NAME, METRICS_NAME, SAMPLES_NAME
+from sweeps.lock import is_trained
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 State = Literal[
     "finished", "diverged", "running", "interrupted", "failed", "waiting", "corrupt", "unplanned"
@@ -37,7 +38,7 @@ def standing(home: Path) -> Standing:
     if result is not None:
         diverged = result.status is RunStatus.DIVERGED
         return Standing(state="diverged" if diverged else "finished", result=result)
-    if is_held(home / RUN_LOCK_NAME):
+    if is_trained(home):
         return Standing(state="running")
     if (home / FAILED_NAME).exists():
         return Standing(state="failed", message=_failure(home / FAILED_NAME))
@@ -70,8 +71,34 @@ def read_metrics(home: Path) -> list[dict[str, Any]]:
     return lines
 
 
+def last_metrics(home: Path) -> tuple[int | None, dict[str, Any] | None]:
+    """(restarts, last line of training) of a run; None where there is no such line.
+
+    Only the last lines are parsed: a status of a thousand runs must not read them all. ValueError
+    names the file where what is last, but for a torn line, is no JSON object.
+    """
+    path = home / METRICS_NAME
+    try:
+        pieces = path.read_bytes().split(b"\n")[:-1]
+    except FileNotFoundError:
+        return None, None
+    restarts = sum(b'"resume"' in piece for piece in pieces)
+    for number in range(len(pieces) - 1, -1, -1):
+        try:
+            line = json.loads(pieces[number])
+        except ValueError:
+            line = None
+        if not isinstance(line, dict) and number < len(pieces) - 1:
+            raise ValueError(f"{path}: line {number + 1} is not a JSON object; delete that line")
+        if isinstance(line, dict) and line.get("kind") == "train":
+            return restarts, line
+    return (restarts if pieces else None), None
+
+
 def read_samples(home: Path) -> pd.DataFrame:
     """The run's samples table; no rows where none were drawn. ValueError on missing columns."""
+    import pandas as pd
+
     path = home / SAMPLES_NAME
     if not path.exists():
         return pd.DataFrame(columns=list(SAMPLE_COLUMNS))

@@ -1,15 +1,23 @@
-"""Where every run of a sweep stands, from its run folders alone: nothing needs to be running."""
+"""Where every run of a sweep stands, from its run folders: nothing needs to be running.
+
+A sweep that was submitted to Slurm is also asked about there, in one query for all its runs.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
+from model.training.spec import Execution
 from sweeps.layout import run_folder
-from sweeps.planned import PlannedRun, load_plan
-from sweeps.run_files import read_metrics, standing
+from sweeps.planned import Outline, load_outlines
+from sweeps.run_files import last_metrics
+from sweeps.slurm import attempts
+from sweeps.slurm.arrays import run_devices
+from sweeps.slurm.states import RunState, View, look
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 STATES = (
     "finished",
@@ -17,9 +25,18 @@ STATES = (
     "running",
     "interrupted",
     "failed",
-    "waiting",
+    "waiting",  # not begun: locally, or behind others in its job
     "corrupt",
     "unplanned",  # the plan was made before data set and execution were known
+    # On a cluster, of a run that is not over:
+    "pending",
+    "suspended",
+    "timeout",
+    "out_of_memory",
+    "node_fail",
+    "preempted",
+    "cancelled",
+    "lost",  # it was submitted, and Slurm knows nothing of it
 )
 COLUMNS = (
     "run_id",
@@ -34,7 +51,11 @@ COLUMNS = (
     "eta_seconds",
     "restarts",
     "flops",
-    "message",
+    "message",  # why: Slurm's reason, or the error
+    "job",
+    "device",  # of the hours: "gpu" or "core"
+    "hours_used",
+    "hours_planned",
 )
 
 
@@ -42,13 +63,26 @@ def status(folder: Path) -> pd.DataFrame:
     """One row a planned run, in the plan's order, with the columns COLUMNS.
 
     `loss` is the held-out loss of a finished run, else the last training loss; `eta_seconds` what
-    is left of a run at its own pace, or at the plan's where it has not begun.
+    is left of a run at its own pace, or at the plan's where it has not begun. Hours are those of
+    the GPUs or cores that a run has; used ones are known of a cluster only. What Slurm did not
+    answer stands in `table.attrs["problems"]`.
     """
-    rows = [_row(folder, run) for run in load_plan(folder).runs]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    import pandas as pd
+
+    rows, problems = status_rows(folder)
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    table.attrs["problems"] = problems
+    return table
 
 
-def _row(folder: Path, run: PlannedRun) -> dict[str, Any]:
+def status_rows(folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """(rows of `status`, what Slurm did not answer) without pandas, which takes half a second."""
+    runs = load_outlines(folder)
+    view = look(folder, (run.run_id for run in runs))
+    return [_row(folder, run, view) for run in runs], list(view.queue.problems)
+
+
+def _row(folder: Path, run: Outline, view: View) -> dict[str, Any]:
     row: dict[str, Any] = {
         "run_id": run.run_id,
         "name": run.name,
@@ -63,32 +97,47 @@ def _row(folder: Path, run: PlannedRun) -> dict[str, Any]:
         "restarts": None,
         "flops": run.flops,
         "message": "",
+        "job": "",
+        "device": None,
+        "hours_used": None,
+        "hours_planned": None,
     }
     if run.run_id is None:
         return row
-    home = run_folder(folder, run.run_id)
-    found = standing(home)
-    row |= {"state": found.state, "message": found.message}
-    if found.result is not None:
-        ended = found.result
-        row |= {"step": ended.steps, "loss": ended.loss, "restarts": ended.restarts}
-        return row | {"eta_seconds": 0.0}
+    home, known = run_folder(folder, run.run_id), view.runs[run.run_id]
+    row |= {"state": known.state, "message": known.reason, "job": known.job}
+    row |= _hours(home, run, view)
+    return row | _progress(home, run, known)
+
+
+def _progress(home: Path, run: Outline, known: RunState) -> dict[str, Any]:
+    """Steps, loss and time left, as the run's own files have them."""
+    ended = known.found.result
+    if ended is not None:
+        done = {"step": ended.steps, "loss": ended.loss, "restarts": ended.restarts}
+        return done | {"eta_seconds": 0.0}
     try:
-        return row | _going(read_metrics(home), run)
+        restarts, last = last_metrics(home)
     except ValueError as error:
-        return row | {"state": "corrupt", "message": str(error)}
-
-
-def _going(lines: list[dict[str, Any]], run: PlannedRun) -> dict[str, Any]:
-    """What the lines of an unfinished run say."""
-    if not lines:
-        return {}
-    found: dict[str, Any] = {"restarts": sum(line.get("kind") == "resume" for line in lines)}
-    trained = [line for line in lines if line.get("kind") == "train"]
-    if trained:
-        last = trained[-1]
+        return {"state": "corrupt", "message": str(error)}
+    found: dict[str, Any] = {} if restarts is None else {"restarts": restarts}
+    if last is not None:
         step, seconds = int(last["step"]), float(last.get("seconds") or 0.0)
         found |= {"step": step, "loss": last.get("loss")}
         if step and seconds:
             found["eta_seconds"] = seconds / step * (run.steps - step)
     return found
+
+
+def _hours(home: Path, run: Outline, view: View) -> dict[str, Any]:
+    """Hours of devices, used and planned."""
+    task = view.tasks.get(str(run.run_id))
+    execution = run.execution or Execution()
+    planned = run.expected_seconds / 3600
+    if task is not None:
+        planned *= run_devices(execution, task.job.resources)
+    return {
+        "device": "gpu" if execution.device == "cuda" else "core",
+        "hours_used": attempts.device_hours(home, attempts.read(home)) if task else None,
+        "hours_planned": planned,
+    }

@@ -50,6 +50,7 @@ class WorkerProcess:
         threads: int,
         log: Path,
         inbox: SimpleQueue[Message],
+        more: Sequence[str] = (),  # environment of this worker, NAME=value
     ) -> None:
         self.number = number
         self.threads = threads
@@ -58,7 +59,7 @@ class WorkerProcess:
         with log.open("ab") as errors:
             self._log_start = errors.tell()
             self._process = subprocess.Popen(
-                ["env", *settings(threads), *command],  # env execs: same pid
+                ["env", *settings(threads), *more, *command],  # env execs: same pid
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

@@ -28,6 +28,7 @@ TORCH_FREE = (
     "model.architecture.accounting",
     "model.data.spec",
     "model.data.mixture",
+    "model.training.lock",
     "model.training.spec",
     "model.training.result",
 )

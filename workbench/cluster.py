@@ -7,6 +7,7 @@ turn out to be missing. Both leave done and queued runs alone.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,9 +30,16 @@ from sweeps.slurm.submit import Draft, draft_jobs, scripts, submit
 from sweeps.sweep_file import Sweep, load_sweep
 from workbench import ledger
 from workbench.errors import Failure, InputError
-from workbench.pipeline import data_line, data_progress
-from workbench.prepare import LEDGER_NAME, Elsewhere, Prepared, prepare, preview
-from workbench.seal import sealed_predictions
+from workbench.prepare import (
+    LEDGER_NAME,
+    Elsewhere,
+    Prepared,
+    data_line,
+    data_progress,
+    prepare,
+    preview,
+)
+from workbench.seal import first_seals
 from workbench.target_entries import ledger_kinds
 
 STAGES_MODULE = "workbench.stages"
@@ -58,6 +66,11 @@ def submit_sweep(
     where runs of an earlier plan are queued or Slurm cannot be asked, SubmissionFailed where sbatch
     refuses.
     """
+    if shutil.which("sbatch") is None:
+        raise Failure(
+            "sbatch is not installed here, so nothing can be submitted",
+            "submit from a login node of the cluster; --dry-run works anywhere",
+        )
     sweep, runs = load_sweep(sweep_path), runs.resolve()
     folder = runs / sweep.name
     ledger.check(runs / LEDGER_NAME)
@@ -65,7 +78,7 @@ def submit_sweep(
         views: list[View] = []
 
         def check(planned: Plan) -> None:
-            views.append(look(folder, planned.runs))
+            views.append(look(folder, (run.run_id for run in planned.runs)))
             _refuse_blind(views[0].queue)
             _refuse_other_plan(folder, planned, views[0])
 
@@ -89,7 +102,7 @@ def submit_again(place: Path, own_job: str, tell: Callable[[str], None]) -> Subm
     submission, prepared = reopen(place)
     folder, profile = prepared.folder, submission.profile
     with hold(slurm_folder(folder), "submit.lock", patience=PATIENCE):
-        view = look(folder, prepared.plan.runs)
+        view = look(folder, (run.run_id for run in prepared.plan.runs))
         _refuse_blind(view.queue)
         cancelled = sorted(run_id for run_id, run in view.runs.items() if run.state == "cancelled")
         again = f"`workbench submit` for {prepared.sweep.name} again adds them"
@@ -137,7 +150,7 @@ def dry_run(sweep_path: Path, runs: Path, profile: Profile) -> dict[str, Any]:
     assumed = where.execution or Execution(
         device="cuda" if sweep.execution.device == "cuda" else "cpu"
     )
-    view = look(folder, planned.runs)
+    view = look(folder, (run.run_id for run in planned.runs))
     limits = read_limits(profile.resources("ladder"))
     draft = draft_jobs(planned, view, profile, limits, needs=("seal", "report"), assumed=assumed)
     hours = {array.label: allocated_hours(array) for array in draft.arrays}
@@ -157,7 +170,8 @@ def dry_run(sweep_path: Path, runs: Path, profile: Profile) -> dict[str, Any]:
 def needs(prepared: Prepared) -> tuple[JobKind, ...]:
     """The stages of the chain that are not done."""
     target = prepared.plan.target
-    sealed = sealed_predictions(prepared.ledger, prepared.sweep.name, str(target.run_id))
+    entries = ledger.read(prepared.ledger).entries
+    sealed = first_seals(entries, prepared.sweep.name, str(target.run_id))
     names = {f"x{ratio:g}" for ratio in prepared.sweep.ladder.ratios}
     missing: list[JobKind] = []
     if not names <= sealed.keys() and "target_started" not in ledger_kinds(prepared):

@@ -28,7 +28,7 @@ from sweeps.sweep_file import load_sweep
 from sweeps.table import collect, samples, write_tables
 from workbench import ledger
 from workbench.errors import Failure
-from workbench.prepare import LEDGER_NAME, Prepared, prepare
+from workbench.prepare import LEDGER_NAME, Prepared, data_line, data_progress, prepare
 from workbench.report_inputs import gather
 from workbench.seal import sealed_predictions
 from workbench.target_entries import ledger_kinds, note_finished, note_started
@@ -175,13 +175,6 @@ def report_sweep(folder: Path, *, anchor: str | None = None) -> ReportFiles:
     return write_report(gather(folder, wall=read_wall(folder), anchor=anchor), folder)
 
 
-def data_line(prepared: Prepared) -> str:
-    """One line on the data set: sizes and what held-out text was seen in training."""
-    sources = prepared.manifest.sources.items()
-    facts = [f"{name} {s.tokens_train / 1e6:.1f}M, overlap {s.overlap:.2%}" for name, s in sources]
-    return f"data {prepared.manifest.hash[:12]}: " + "; ".join(facts)
-
-
 def prediction_line(prediction: Prediction) -> str:
     """One line on a sealed prediction."""
     loss = prediction.loss
@@ -230,22 +223,6 @@ def read_wall(folder: Path) -> dict[str, float]:
     """Seconds by stage so far."""
     path = folder / WALL_NAME
     return dict(read_json(path)) if path.exists() else {}
-
-
-@contextmanager
-def data_progress() -> Iterator[Callable[[str, float], None]]:
-    """A bar for the building of the data set."""
-    from workbench.output import progress as bars
-
-    with bars() as display:
-        tasks: dict[str, object] = {}
-
-        def show(name: str, fraction: float) -> None:
-            if name not in tasks:
-                tasks[name] = display.add_task(f"data: {name}", total=100)
-            display.update(tasks[name], completed=round(100 * fraction))  # type: ignore[arg-type]
-
-        yield show
 
 
 def verdict(files: ReportFiles) -> tuple[str, ...]:

@@ -156,3 +156,26 @@ def find_manifest(spec: DataSpec, data: Path) -> Manifest | None:
     """The manifest of the data set in the folder of all data sets; None until it is built."""
     folder = dataset_folder(spec, data)
     return read_manifest(folder) if (folder / MANIFEST).is_file() else None
+
+
+def data_line(prepared: Prepared) -> str:
+    """One line on the data set: sizes and what held-out text was seen in training."""
+    sources = prepared.manifest.sources.items()
+    facts = [f"{name} {s.tokens_train / 1e6:.1f}M, overlap {s.overlap:.2%}" for name, s in sources]
+    return f"data {prepared.manifest.hash[:12]}: " + "; ".join(facts)
+
+
+@contextmanager
+def data_progress() -> Iterator[Callable[[str, float], None]]:
+    """A bar for the building of the data set."""
+    from workbench.output import progress as bars
+
+    with bars() as display:
+        tasks: dict[str, object] = {}
+
+        def show(name: str, fraction: float) -> None:
+            if name not in tasks:
+                tasks[name] = display.add_task(f"data: {name}", total=100)
+            display.update(tasks[name], completed=round(100 * fraction))  # type: ignore[arg-type]
+
+        yield show

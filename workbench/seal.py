@@ -11,11 +11,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from fits.predictions.prediction import Prediction
 from workbench.errors import Failure
 from workbench.ledger import CLOCK_SLACK, GENESIS, Entry, read
+
+if TYPE_CHECKING:  # a submission looks into the ledger, and needs no estimator
+    from fits.predictions.prediction import Prediction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,8 +109,10 @@ def first_seals(entries: tuple[Entry, ...], family: str, target_run_id: str) -> 
     return found
 
 
-def sealed_predictions(ledger: Path, family: str, target_run_id: str) -> dict[str, Prediction]:
+def sealed_predictions(ledger: Path, family: str, target_run_id: str) -> "dict[str, Prediction]":
     """The predictions that count for a target, by name, as the ledger holds them."""
+    from fits.predictions.prediction import Prediction
+
     entries = first_seals(read(ledger).entries, family, target_run_id)
     return {
         name: Prediction.from_json(json.dumps(entry.body["prediction"]), where=str(ledger))

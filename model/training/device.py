@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import importlib.metadata
+import os
 import platform
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+from model.architecture.attention import available_attention
 from model.training.spec import Execution
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -46,6 +48,24 @@ def best_dtype(device: str) -> str:
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return "bfloat16" if native else "float32"
+
+
+def lacks(execution: Execution, head_dim: int) -> str:
+    """What this machine has not got of what the execution asks for; empty where it has all.
+
+    Less would train something else under the same id, or at another's pace.
+    """
+    device, dtype, attention = execution.device, execution.dtype, execution.attention
+    cores = len(os.sched_getaffinity(0))
+    if device == "cuda" and not torch.cuda.is_available():
+        return "device = 'cuda', and no CUDA device is visible"
+    if device == "cuda" and dtype == "bfloat16" and best_dtype(device) != dtype:
+        return f"dtype = 'bfloat16', which {device_name(device)} only emulates"
+    if attention not in available_attention(device, DTYPES[dtype], head_dim):
+        return f"attention = {attention!r}, which does not run on its {device} in {dtype}"
+    if execution.threads > cores:
+        return f"threads = {execution.threads}, and {cores} cores are given to this process"
+    return ""
 
 
 def device_name(device: str) -> str:

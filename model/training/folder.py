@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 from model.records import canonical, from_json, read_json, write_atomic
 from model.training.checkpoint import FOLDER_NAME, latest_checkpoint
+from model.training.device import lacks
 from model.training.metrics import METRICS_NAME, truncate_metrics
 from model.training.spec import RunSpec, model_source_hash, run_id
 from model.training.state import TrainingState
@@ -30,19 +30,20 @@ def load_spec(run_folder: Path) -> RunSpec:
 def claim(spec: RunSpec, run_folder: Path, data_folder: Path) -> None:
     """Write the spec, and where its data lies, into the folder.
 
-    Raises ValueError where the folder is another run's, where the spec asks for a device that is
-    not here, or where it was planned with other model code than this: its id would then name a
-    result that this code does not give.
+    Raises ValueError where the folder is another run's, where this machine lacks what the spec's
+    execution asks for, or where it was planned with other model code than this: its id would then
+    name a result that this code does not give.
     """
     if spec.model_source != model_source_hash():
         raise ValueError(
             f"run {run_id(spec)} was planned with model code {spec.model_source}, and this is "
             f"{model_source_hash()}. Plan the sweep again, or go back to that code"
         )
-    if spec.execution.device == "cuda" and not torch.cuda.is_available():
+    lacking = lacks(spec.execution, spec.shape.head_dim)
+    if lacking:
         raise ValueError(
-            f"run {run_id(spec)} was planned for a CUDA device, and none is visible. Run it where "
-            "there is one, or plan again here"
+            f"{socket.gethostname()} cannot train run {run_id(spec)} as it was planned: {lacking}. "
+            "Run it where that is given, or plan again for such a machine"
         )
     path = run_folder / SPEC_NAME
     if not path.exists():

@@ -24,7 +24,7 @@ from model.training.finish import conclude
 from model.training.folder import check_dataset, claim, log, resume
 from model.training.inputs import training_batches
 from model.training.interruption import Interruption, RunInterrupted
-from model.training.lock import hold_lock
+from model.training.lock import RunLock, hold_lock
 from model.training.loss import unigram_loss
 from model.training.metrics import METRICS_NAME, MetricsWriter
 from model.training.progress import Report, Reporter
@@ -56,6 +56,7 @@ class Session:
     metrics: MetricsWriter
     reporter: Reporter
     interruption: Interruption
+    lock: RunLock
     last_save: float
     save_gap: float = SAVE_SECONDS
 
@@ -78,28 +79,23 @@ def train(
     together, OSError of one line where the disk is full. All of them leave the last checkpoint.
     """
     run_folder.mkdir(parents=True, exist_ok=True)
-    with hold_lock(run_folder):
-        result = load_result(run_folder)
-        if result is not None:
-            if result.run_id != run_id(spec):
-                raise ValueError(
-                    f"{run_folder} holds the result of run {result.run_id}, not of {run_id(spec)}. "
-                    "Choose another run folder"
+    try:
+        with hold_lock(run_folder) as lock:
+            result = load_result(run_folder)
+            if result is None:
+                claim(spec, run_folder, data_folder)
+                asked = interruption or Interruption()
+                return _train(
+                    spec, data_folder, run_folder, progress, ledger_head, peak, asked, lock
                 )
-            return result
-        try:
-            claim(spec, run_folder, data_folder)
-            return _train(
-                spec,
-                data_folder,
-                run_folder,
-                progress,
-                ledger_head,
-                peak,
-                interruption or Interruption(),
-            )
-        except OSError as error:
-            raise disk_error(error, run_folder) from error
+    except OSError as error:
+        raise disk_error(error, run_folder) from error
+    if result.run_id != run_id(spec):
+        raise ValueError(
+            f"{run_folder} holds the result of run {result.run_id}, not of {run_id(spec)}. "
+            "Choose another run folder"
+        )
+    return result
 
 
 def _train(
@@ -110,6 +106,7 @@ def _train(
     ledger_head: str | None,
     peak: float | None,
     interruption: Interruption,
+    lock: RunLock,
 ) -> RunResult:
     torch.set_num_threads(spec.execution.threads)
     keep_freed_memory()
@@ -131,7 +128,7 @@ def _train(
             log(folder, note)
         reporter = Reporter(progress, run_id(spec), spec.steps)
         session = Session(
-            spec, folder, dataset, state, metrics, reporter, interruption, time.monotonic()
+            spec, folder, dataset, state, metrics, reporter, interruption, lock, time.monotonic()
         )
         status = RunStatus.FINISHED
         if not over:
@@ -140,8 +137,10 @@ def _train(
             if status is RunStatus.FINISHED:
                 _save(session, over=True)
         interruption.check(f"{folder}: stopped after training, before the evaluation")
+        lock.check()
         reporter.evaluate(None)
         result = conclude(state, dataset, folder, data_folder, metrics, status, peak, interruption)
+    lock.check()
     save_result(folder, result)
     log(folder, f"{result.status} with loss {result.loss}")
     return result
@@ -197,6 +196,7 @@ def line_steps(spec: RunSpec) -> int:
 def _line(session: Session) -> dict[str, Any]:
     """Write one line of training loss and begin the next."""
     spec, state = session.spec, session.state
+    session.lock.check(quick=True)
     line = state.sums.line(spec.loss_weights)
     state.sums.reset()
     state.entropy, state.dead = line["router_entropy"], line["dead_experts"]
@@ -258,6 +258,7 @@ def _save(session: Session, *, over: bool = False) -> None:
     """Write a checkpoint; the next follows so late that saving stays a small share of the time."""
     with session.state.watch.stage("save"):
         started = time.monotonic()
+        session.lock.check()
         session.metrics.flush(sync=True)
         save_checkpoint(session.folder, session.state.checkpoint(over=over), keep=1 if over else 2)
         session.last_save = time.monotonic()

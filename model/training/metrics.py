@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from model.records import write_atomic
+from model.training.lock import RunLocked
 
 METRICS_NAME = "metrics.jsonl"
 
@@ -78,6 +79,8 @@ class MetricsWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if kind is RunLocked:
+            self._waiting.clear()  # the file is another's now
         try:
             self.flush()
         finally:

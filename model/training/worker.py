@@ -3,9 +3,9 @@
 In: one JSON object a line, {"spec": path, "data_folder": path, "run_folder": path, "ledger_head":
 text or null}. Out: one JSON object a line, {"run_id", "run_folder", "event", "step", "steps",
 "loss", "eta", "message"}, where event is "ready" (once, when everything is imported), "progress",
-"done", "failed" or "stopped". Importing torch takes seconds, a tiny run not many more: hence one
-process for many runs. It ends at the end of its input, and, with a checkpoint saved, on SIGTERM,
-SIGINT or SIGUSR2, or when nobody reads its output any more.
+"done", "failed", "stopped" or "locked" (another process trains it). Importing torch takes seconds,
+a tiny run not many more: hence one process for many runs. It ends at the end of its input, and,
+with a checkpoint saved, on SIGTERM, SIGINT or SIGUSR2, or when nobody reads its output any more.
 """
 
 from __future__ import annotations
@@ -79,7 +79,9 @@ class Worker:
             self._tell({**about, **done, "message": str(result.status)})
         except RunInterrupted as stop:
             self._tell({**about, "event": "stopped", "message": str(stop)})
-        except (ValueError, OSError, RunLocked, RuntimeError, ImportError) as error:
+        except RunLocked as held:
+            self._tell({**about, "event": "locked", "message": str(held)})
+        except (ValueError, OSError, RuntimeError, ImportError) as error:
             message = f"{type(error).__name__}: {error}" if _unexpected(error) else str(error)
             self._tell({**about, "event": "failed", "message": message})
 

@@ -18,9 +18,10 @@ import pytest
 from rich.console import Console
 
 from sweeps.layout import run_folder
-from sweeps.local import Event, train_runs
+from sweeps.local import train_runs
 from sweeps.lock import SweepBusy, hold, is_held
 from sweeps.planned import Plan
+from sweeps.pool import Event
 from sweeps.progress import SweepProgress, clock
 from sweeps.status import status
 from sweeps.worker_process import settings

@@ -23,14 +23,14 @@ All = Annotated[bool, typer.Option("--all", help="Everything of the sweep, its c
 
 def command(what: What, every: All = False, runs: Runs = RUNS, json: Json = False) -> None:
     """Cancel a run, or with --all a whole sweep; the next `submit` goes on from the checkpoints."""
-    from sweeps.planned import load_plan
+    from sweeps.planned import load_outlines
     from sweeps.slurm.cancel import cancel_all, cancel_runs
     from sweeps.slurm.states import look
     from workbench.errors import Failure
     from workbench.run_names import find_run
 
     folder, run = (Path(what), None) if every else find_run(what, runs)
-    view = look(folder, load_plan(folder).runs)
+    view = look(folder, (planned.run_id for planned in load_outlines(folder)))
     if not view.submissions:
         raise Failure(
             f"{folder}: nothing of it was submitted to Slurm",

@@ -6,13 +6,13 @@ from typing import Annotated
 import typer
 
 from workbench.commands.plan import RUNS, Runs
-from workbench.output import console
+from workbench.output import Json, console, emit
 
 Run = Annotated[str, typer.Argument(help="A run's name or id, alone or as DIR/RUN.", metavar="RUN")]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")]
 
 
-def command(run: Run, follow: Follow = False, runs: Runs = RUNS) -> None:
+def command(run: Run, follow: Follow = False, runs: Runs = RUNS, json: Json = False) -> None:
     """The run's log, the lines of its jobs about it, and its workers' standard error."""
     from sweeps.layout import run_folder
     from sweeps.run_files import standing
@@ -27,7 +27,12 @@ def command(run: Run, follow: Follow = False, runs: Runs = RUNS) -> None:
     def going() -> bool:
         return standing(home).state not in OVER
 
-    for path, line in read_logs(folder, found, follow=going if follow else None):
+    lines = read_logs(folder, found, follow=going if follow else None)
+    if json:
+        payload = [{"file": path, "line": line} for path, line in lines]
+        emit(payload, as_json=True, people=lambda out: None)
+        return
+    for path, line in lines:
         if path != shown:
             out.print(f"==> {path}", style="bold")
             shown = path

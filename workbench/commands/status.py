@@ -1,11 +1,12 @@
 """`workbench status DIR`: how far the runs of a sweep are."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workbench.output import Json, emit, table
+from workbench.output import Json, cell, emit, table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -14,8 +15,9 @@ Folder = Annotated[Path, typer.Argument(help="A sweep's folder, such as runs/dem
 # Rung and seed stand in the name; restarts and messages only where there are any.
 TITLES = ("run", "name", "role", "state", "step", "loss", "left", "FLOPs")
 # Of a sweep on Slurm: the reason stands beside the state, where it is a word or two.
-SLURM_TITLES = ("run", "name", "state", "step", "loss", "left", "restarts", "{}-hours")
+SLURM_TITLES = ("run", "state", "step", "loss", "left", "restarts", "{}-hours")
 SHORT_REASON = 28
+MANY_ROWS = 200
 Watch = Annotated[bool, typer.Option("--watch", help="Again every five seconds, until all ended.")]
 WATCH_SECONDS = 5.0
 
@@ -25,40 +27,54 @@ def command(folder: Folder, watch: Watch = False, json: Json = False) -> None:
     import time
 
     from sweeps.slurm.states import OVER
-    from sweeps.status import status
+    from sweeps.status import status_rows
 
     while True:
-        rows = status(folder)
-        going = watch and not set(rows["state"]) <= OVER
+        runs, problems = status_rows(folder)
+        going = watch and not {run["state"] for run in runs} <= OVER
 
-        def people(out: "Console", rows: Any = rows) -> None:
+        def people(
+            out: "Console", runs: list[dict[str, Any]] = runs, problems: list[str] = problems
+        ) -> None:
             if watch:
                 out.clear()
-            _print(folder, rows, out)
+            _print(folder, runs, problems, out)
 
-        payload = {"folder": folder, "runs": rows, "problems": rows.attrs["problems"]}
+        payload = {"folder": folder, "runs": runs, "problems": problems}
         emit(payload, as_json=json, people=people)
         if not going:
             return
         time.sleep(WATCH_SECONDS)
 
 
-def _print(folder: Path, rows: Any, out: "Console") -> None:
-    runs = rows.astype(object).where(rows.notna(), None).to_dict("records")
+def _print(folder: Path, runs: list[dict[str, Any]], problems: list[str], out: "Console") -> None:
     if any(run["job"] or run["hours_used"] is not None for run in runs):
         unit = "GPU" if any(run["device"] == "gpu" for run in runs) else "core"
         titles = [title.format(unit) for title in SLURM_TITLES]
-        out.print(table(str(folder), titles, [_on_slurm(run) for run in runs]))
+        _print_rows(str(folder), titles, [_on_slurm(run) for run in runs], out)
         notes = [(run, [run["message"]]) for run in runs if len(run["message"]) > SHORT_REASON]
     else:
-        out.print(table(str(folder), TITLES, [_shown(run) for run in runs]))
+        _print_rows(str(folder), TITLES, [_shown(run) for run in runs], out)
         notes = [(run, _notes(run)) for run in runs]
     for run, told in notes:
         if told:
             out.print(f"{run['name']}: {'; '.join(told)}")
     out.print(_counted(runs))
-    for problem in rows.attrs["problems"]:
+    for problem in problems:
         out.print(f"caution: {problem}", style="yellow")
+
+
+def _print_rows(
+    title: str, titles: Sequence[str], rows: list[tuple[object, ...]], out: "Console"
+) -> None:
+    """A table; where there are many rows, plain columns: rich takes a millisecond a row."""
+    if len(rows) <= MANY_ROWS:
+        out.print(table(title, titles, rows))
+        return
+    texts = [list(titles), *([cell(value) for value in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    lines = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in texts]
+    out.file.write("\n".join([title, *lines, ""]))
 
 
 def _notes(run: dict[str, Any]) -> list[str]:
@@ -68,12 +84,12 @@ def _notes(run: dict[str, Any]) -> list[str]:
 
 def _on_slurm(run: dict[str, Any]) -> tuple[object, ...]:
     """One row of a sweep on Slurm."""
-    run_id, name, _, state, step, loss, left, _ = _shown(run)
+    _, name, _, state, step, loss, left, _ = _shown(run)
     if 0 < len(run["message"]) <= SHORT_REASON:
         state = f"{state}: {run['message']}"
     used = "–" if run["hours_used"] is None else f"{run['hours_used']:.3g}"
     hours = f"{used}/{run['hours_planned']:.3g}"
-    return (run_id, name, state, step, loss, left, run["restarts"], hours)
+    return (name, state, step, loss, left, run["restarts"], hours)
 
 
 def _shown(run: dict[Any, Any]) -> tuple[object, ...]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -10,6 +13,7 @@ from model.architecture.shape import Shape  # noqa: E402
 from model.training.device import (  # noqa: E402
     best_dtype,
     cited_peak,
+    lacks,
     measure_peak,
     peak_memory_bytes,
     reset_peak_memory,
@@ -67,3 +71,23 @@ def test_peak_memory_forgets_after_a_reset() -> None:
 
 def test_versions_name_what_computes() -> None:
     assert versions()["torch"] == torch.__version__
+
+
+def test_a_machine_names_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = Execution()
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    assert lacks(plain, 8) == "" and lacks(replace(plain, threads=2), 8) == ""
+    assert (
+        lacks(replace(plain, threads=3), 8) == "threads = 3, and 2 cores are given to this process"
+    )
+    if not torch.cuda.is_available():
+        for attention in ("flash_attn", "sdpa"):
+            cuda = replace(plain, device="cuda", attention=attention)
+            assert "no CUDA device is visible" in lacks(cuda, 8)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Old GPU")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **how: False)
+    gpu = replace(plain, device="cuda", attention="sdpa")
+    assert lacks(gpu, 8) == ""
+    assert "'bfloat16', which Old GPU only emulates" in lacks(replace(gpu, dtype="bfloat16"), 8)
+    assert "attention = 'flash_attn'" in lacks(replace(gpu, attention="flash_attn"), 8)

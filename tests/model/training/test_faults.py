@@ -109,7 +109,10 @@ def test_folder_data_and_code_must_be_the_specs(
     spec = make_spec(steps=10)
     for change, message in (
         ({"model_source": "other"}, r"was planned with model code other"),
-        ({"execution": Execution(device="cuda", attention="sdpa")}, r"planned for a CUDA device"),
+        (
+            {"execution": Execution(device="cuda", attention="sdpa")},
+            r"cannot train run .*no CUDA device is visible",
+        ),
         ({"data": "other"}, r"data is [0-9a-f]+, but run [0-9a-f]+ was planned with other"),
         ({"tokenizer": "other"}, r"tokenizer is"),
         ({"loss_weights": {"code": 1.0}}, r"loss_weights names code, but the mixture has only"),

@@ -1,0 +1,211 @@
+"""What runs inside an allocation: `python -m sweeps.slurm.job FOLDER LABEL`.
+
+FOLDER is the submission's, LABEL the array's. The runs of this array index are trained, as many at
+once as the allocation holds. On SIGUSR2 (the time limit is near) the workers save, and the job asks
+to be requeued; on SIGTERM (cancelled, or preempted: then Slurm itself requeues) they save. The exit
+status is 0 only where every run of the job is done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from sweeps.layout import PLAN_NAME, run_folder
+from sweeps.planned import PlannedRun, load_runs
+from sweeps.pool import Event, Place, Pool
+from sweeps.slurm import attempts
+from sweeps.slurm.arrays import execution_of, run_devices
+from sweeps.slurm.submission import WORKERS_FOLDER, Job, Submission, load_submission
+
+SHOWN_SECONDS = 30.0  # between two lines of a run's progress in the job's log
+END_SECONDS = 5.0  # of the grace, left for the requeue
+
+
+class _Asked(BaseException):
+    """A signal asked the job to end; `requeue`: and to come back."""
+
+    def __init__(self, requeue: bool) -> None:
+        super().__init__(requeue)
+        self.requeue = requeue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allocation:
+    """What Slurm gave to this process."""
+
+    job_id: str  # with the array index
+    index: int
+    node: str
+    gpus: tuple[str, ...]  # as CUDA_VISIBLE_DEVICES names them
+    tasks: int
+    restarts: int
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> Allocation:
+        """From Slurm's variables; ValueError outside of a job."""
+        if "SLURM_JOB_ID" not in environment:
+            raise ValueError("not inside of a Slurm job: SLURM_JOB_ID is not set")
+        job_id, index = environment["SLURM_JOB_ID"], environment.get("SLURM_ARRAY_TASK_ID")
+        if index is not None:
+            job_id = f"{environment['SLURM_ARRAY_JOB_ID']}_{index}"
+        visible = environment.get("CUDA_VISIBLE_DEVICES", "")
+        return cls(
+            job_id=job_id,
+            index=int(index or 0),
+            node=environment.get("SLURMD_NODENAME") or socket.gethostname(),
+            gpus=tuple(name for name in visible.split(",") if name),
+            tasks=int(environment.get("SLURM_NTASKS", "1")),
+            restarts=int(environment.get("SLURM_RESTART_COUNT", "0")),
+        )
+
+
+class Work:
+    """The runs of one job, and what is noted of them."""
+
+    def __init__(self, place: Path, submission: Submission, job: Job, given: Allocation) -> None:
+        self.folder = place.parents[1]
+        self._submission, self._job, self._given = submission, job, given
+        self._logs = place / WORKERS_FOLDER / f"{job.label}-{given.index}"
+        self._shown: dict[str, float] = {}
+        self.runs = load_runs(place / PLAN_NAME, job.tasks[given.index])
+
+    def pool(self, ledger_head: str | None) -> Pool:
+        """The workers, told of this allocation."""
+        grace = self._submission.profile.signal_seconds - END_SECONDS
+        return Pool(
+            Place(
+                folder=self.folder,
+                data_folder=Path(self._submission.data_folder),
+                logs=self._logs,
+                ledger_head=ledger_head,
+                retries=sys.maxsize,  # `_stalled` counts over all jobs
+                grace=max(grace, END_SECONDS),
+                listen=self._note,
+                unwanted=self._cancelled,
+                refuses=self._stalled,
+                settings=self._settings,
+            )
+        )
+
+    def _home(self, run: PlannedRun) -> Path:
+        return run_folder(self.folder, str(run.run_id))
+
+    def _settings(self, number: int) -> tuple[str, ...]:
+        gpus = self._given.gpus
+        return (f"CUDA_VISIBLE_DEVICES={gpus[number % len(gpus)]}",) if gpus else ()
+
+    def _cancelled(self, run: PlannedRun) -> str:
+        return "cancelled" if (self._home(run) / attempts.CANCELLED_NAME).exists() else ""
+
+    def _stalled(self, run: PlannedRun) -> str:
+        most = self._submission.profile.stalls
+        if attempts.stalled(self._home(run), self._submission.number) < most:
+            return ""
+        step = attempts.saved_step(self._home(run))
+        return f"given up after {most} starts from step {step} without progress"
+
+    def _note(self, event: Event) -> None:
+        home, name = self._home(event.run), event.run.name
+        if event.kind == "progress":
+            last = self._shown.get(name, 0.0)
+            if time.monotonic() - last > SHOWN_SECONDS:
+                self._shown[name] = time.monotonic()
+                loss = "" if event.loss is None else f", loss {event.loss:.4f}"
+                say(f"{name}: step {event.step} of {event.run.steps}{loss}")
+            return
+        loss = "" if event.loss is None else f", loss {event.loss:.4f}"
+        say(f"{name}: {event.kind}{loss} {event.message}".rstrip())
+        if event.kind == "started":
+            attempts.begin(
+                home,
+                submission=self._submission.number,
+                job=self._given.job_id,
+                node=self._given.node,
+                devices=run_devices(execution_of(event.run), self._job.resources),
+                log=self._logs / f"{event.worker}.log",
+            )
+        elif event.kind != "skipped":
+            attempts.end(home, event.kind)
+
+    def stopped(self) -> None:
+        """Note that the runs at hand were stopped with the job."""
+        for run in self.runs:
+            found = attempts.read(self._home(run))
+            if found and found[-1].job == self._given.job_id and not found[-1].how:
+                attempts.end(self._home(run), "stopped")
+
+
+def serve(place: Path, label: str, *, ledger_head: str | None = None) -> int:
+    """Train the runs of this array index; the exit status of the job."""
+    place = place.resolve()
+    submission, given = load_submission(place), Allocation.read(os.environ)
+    job = submission.job(label)
+    if given.tasks > 1:
+        raise ValueError(f"{label} has {given.tasks} tasks; a run is trained by one process")
+    work = Work(place, submission, job, given)
+    say(f"job {given.job_id} on {given.node}, start {given.restarts + 1}: {len(work.runs)} run(s)")
+    pool = work.pool(ledger_head)
+    try:
+        with _signals():
+            pool.add(work.runs)
+            pool.train(min(job.slots, len(work.runs)))
+            pool.stop(now=False)
+    except _Asked as asked:
+        say("asked to end: saving" + (", then requeue" if asked.requeue else ""))
+        pool.stop(now=True)
+        work.stopped()
+        if asked.requeue:
+            _requeue(given.job_id)
+        return 128 + signal.SIGTERM
+    say(f"{len(pool.done)} done, {len(pool.failed)} failed, {len(pool.left)} left")
+    return 0 if len(pool.done) == len(work.runs) else 1
+
+
+def say(text: str) -> None:
+    """A line, with the time, in the job's log."""
+    print(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), text, flush=True)
+
+
+def _requeue(job_id: str) -> None:
+    """Put the job back into the queue; Slurm then ends this process."""
+    done = subprocess.run(
+        ["scontrol", "requeue", job_id], capture_output=True, text=True, timeout=60, check=False
+    )
+    if done.returncode:
+        say(f"could not be requeued ({done.stderr.strip()}); `workbench submit` again goes on")
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """SIGUSR2 and SIGTERM raise _Asked, once; what comes after is not heard."""
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        for each in (signal.SIGUSR2, signal.SIGTERM):
+            signal.signal(each, signal.SIG_IGN)
+        raise _Asked(requeue=number == signal.SIGUSR2)
+
+    for each in (signal.SIGUSR2, signal.SIGTERM):
+        signal.signal(each, ask)
+    yield
+    for each in (signal.SIGUSR2, signal.SIGTERM):
+        signal.signal(each, signal.SIG_DFL)
+
+
+def main() -> int:
+    """`FOLDER LABEL` on the command line."""
+    place, label = sys.argv[1:]
+    return serve(Path(place), label)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""What Slurm says of jobs: one squeue, then one sacct for what that no longer knows. Both optional.
+
+Jobs are asked for by name, since an id may be handed out again by a controller that forgot a job.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+SQUEUE_FORMAT = "%j|%i|%T|%r|%N"
+SACCT_FORMAT = "JobName,JobID,State,ExitCode,NodeList"
+TIMEOUT_SECONDS = 30.0  # a restarting controller answers after nine
+LIVING = {
+    "PENDING",
+    "RUNNING",
+    "SUSPENDED",
+    "STOPPED",
+    "CONFIGURING",
+    "COMPLETING",
+    "REQUEUED",
+    "REQUEUE_FED",
+    "REQUEUE_HOLD",
+    "SPECIAL_EXIT",
+    "RESIZING",
+    "SIGNALING",
+    "STAGE_OUT",
+    "RESV_DEL_HOLD",
+}
+
+Key = tuple[str, int | None]  # job name, and the index in its array
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """How one job, or one job of an array, stands."""
+
+    state: str  # Slurm's word, such as "OUT_OF_MEMORY", and nothing behind it
+    reason: str  # why it waits, or how it ended; may be empty
+    node: str
+    job_id: str
+
+    @property
+    def living(self) -> bool:
+        """Whether it is in the queue, waiting or at work."""
+        return self.state in LIVING and "DependencyNeverSatisfied" not in self.reason
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """All answers; `answered` False: nobody knows what runs."""
+
+    states: Mapping[Key, JobState] = field(default_factory=dict)
+    answered: bool = False
+    problems: tuple[str, ...] = ()
+
+    def get(self, name: str, index: int | None) -> JobState | None:
+        """The state of a job by its name, None where Slurm does not know it."""
+        return self.states.get((name, index))
+
+
+def ask(names: Mapping[str, Sequence[int | None]], since: float) -> Queue:
+    """The states of the named jobs, of the array indices that are given for each (None: no array).
+
+    How a job that is no array ended does not matter to anybody: sacct is not asked for those.
+    `since`: seconds since 1970 before all of them were submitted. Never raises for what Slurm does.
+    """
+    if not names:
+        return Queue(answered=True)
+    if shutil.which("squeue") is None:
+        return Queue(problems=("squeue is not installed here: states are from the folders alone",))
+    listed = ",".join(names)
+    found, problem = _call(
+        ["squeue", "--states=all", "--noheader", "--array", f"--name={listed}", "-o", SQUEUE_FORMAT]
+    )
+    if problem:
+        return Queue(problems=(f"squeue: {problem}; states are from the folders alone",))
+    states = parse_squeue(found)
+    wanted = {(name, index) for name, indices in names.items() for index in indices}
+    gone = sorted({name for name, index in wanted - states.keys() if index is not None})
+    if not gone or shutil.which("sacct") is None:
+        return Queue(states, True)
+    start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since - 3600))
+    command = ["sacct", "--noheader", "--parsable2", "--allocations", f"--starttime={start}"]
+    found, problem = _call([*command, f"--name={','.join(gone)}", f"--format={SACCT_FORMAT}"])
+    problems = (f"sacct: {problem}; how older jobs ended is not known",) if problem else ()
+    return Queue(parse_sacct(found) | states, True, problems)
+
+
+def parse_squeue(text: str) -> dict[Key, JobState]:
+    """States by name and index, of lines in SQUEUE_FORMAT."""
+    states: dict[Key, JobState] = {}
+    for line in text.splitlines():
+        fields = line.strip().split("|")
+        if len(fields) != 5:
+            continue
+        name, job_id, state, reason, node = fields
+        reason = "" if reason == "None" else reason
+        for index in _indices(job_id):
+            states[name, index] = JobState(_word(state), reason, node, _one(job_id, index))
+    return states
+
+
+def parse_sacct(text: str) -> dict[Key, JobState]:
+    """States by name and index, of lines in SACCT_FORMAT; the last line of a job counts."""
+    states: dict[Key, JobState] = {}
+    for line in text.splitlines():
+        fields = line.strip().split("|")
+        if len(fields) != 5:
+            continue
+        name, job_id, state, code, node = fields
+        node = "" if node.startswith("None") else node
+        told = state.partition(" ")[2] if state.startswith("CANCELLED") else f"exit {code}"
+        reason = "" if code == "0:0" and not told.startswith("by") else told
+        for index in _indices(job_id):
+            states[name, index] = JobState(_word(state), reason, node, _one(job_id, index))
+    return states
+
+
+def _call(command: Sequence[str]) -> tuple[str, str]:
+    """(output, what went wrong) of a client of Slurm."""
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return "", f"no answer within {TIMEOUT_SECONDS:.0f} s"
+    except OSError as error:
+        return "", str(error)
+    if done.returncode:
+        told = done.stderr.strip().splitlines()
+        return "", told[-1] if told else f"exit status {done.returncode}"
+    return done.stdout, ""
+
+
+def _word(state: str) -> str:
+    """The state without what sacct writes behind it: "CANCELLED by 0", "CANCELLED+"."""
+    return re.split(r"[ +]", state, maxsplit=1)[0]
+
+
+def _indices(job_id: str) -> Iterable[int | None]:
+    """The array indices of an id such as 12_3 or 12_[0-2,5%4]; [None] for one of no array."""
+    _, line, tail = job_id.partition("_")
+    if not line:
+        return [None]
+    found: list[int | None] = []
+    for part in tail.strip("[]").partition("%")[0].split(","):
+        low, _, high = part.partition("-")
+        if low.isdigit():
+            found.extend(range(int(low), int(high if high.isdigit() else low) + 1))
+    return found
+
+
+def _one(job_id: str, index: int | None) -> str:
+    head = job_id.partition("_")[0]
+    return head if index is None else f"{head}_{index}"

@@ -1,0 +1,154 @@
+"""How every run stands: its folder first; where it is not over, also what Slurm says of its job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweeps.layout import run_folder
+from sweeps.run_files import Standing, standing
+from sweeps.slurm.arrays import JobKind
+from sweeps.slurm.attempts import CANCELLED_NAME
+from sweeps.slurm.query import JobState, Queue, ask
+from sweeps.slurm.submission import Submission, Task, last_tasks, submissions
+
+# Slurm's words for jobs that ended without their runs being done, and ours.
+ENDED = {
+    "TIMEOUT": "timeout",
+    "DEADLINE": "timeout",
+    "OUT_OF_MEMORY": "out_of_memory",
+    "NODE_FAIL": "node_fail",
+    "BOOT_FAIL": "node_fail",
+    "PREEMPTED": "preempted",
+    "CANCELLED": "cancelled",
+    "REVOKED": "cancelled",
+    "FAILED": "failed",
+    "COMPLETED": "lost",
+}
+OVER = {"finished", "diverged", "corrupt"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunState:
+    """How one run stands on the cluster."""
+
+    state: str
+    reason: str
+    job: str  # Slurm's id of the job that it was last submitted in; empty: none
+    found: Standing
+
+    @property
+    def done(self) -> bool:
+        """Whether it has its result, or a damaged one that a person must look at."""
+        return self.found.state in OVER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """The submissions of a sweep and what became of them, as seen in one look."""
+
+    submissions: tuple[tuple[Path, Submission], ...]  # the newest first
+    tasks: Mapping[str, Task]  # where each run was last submitted
+    queue: Queue
+    runs: Mapping[str, RunState]
+
+    def living(self, run_id: str) -> Task | None:
+        """The task of the run that the queue holds, None where there is none."""
+        task = self.tasks.get(run_id)
+        state = self.queue.get(task.job.name, task.index) if task else None
+        return task if state is not None and state.living else None
+
+    def missing(self, run_id: str | None) -> bool:
+        """Whether the run has no result and nobody in the queue who will make it."""
+        if run_id is None:
+            return True
+        run = self.runs[run_id]
+        if run.done:
+            return False
+        return run.state in ("failed", "cancelled") or self.living(run_id) is None
+
+    def chain(self, kind: JobKind) -> str | None:
+        """Slurm's id of the newest job of that kind, no array, that the queue holds."""
+        for _, submission in self.submissions:
+            for job in submission.jobs:
+                state = self.queue.get(job.name, None) if job.kind == kind else None
+                if state is not None and state.living:
+                    return state.job_id
+        return None
+
+    def array_id(self, run_id: str | None) -> str | None:
+        """Slurm's id of the array that holds the run, while the queue has it."""
+        task = self.living(run_id) if run_id else None
+        state = self.queue.get(task.job.name, task.index) if task else None
+        return state.job_id.partition("_")[0] if state else None
+
+
+def look(folder: Path, run_ids: Iterable[str | None]) -> View:
+    """Every run of a plan: folders are read, and Slurm is asked once, about unfinished runs only.
+
+    The jobs of the chain (seal, report) of the newest submissions are asked for with them.
+    """
+    ids = [run_id for run_id in run_ids if run_id is not None]
+    records = tuple(submissions(folder))
+    tasks = last_tasks(records)
+    found = {run_id: standing(run_folder(folder, run_id)) for run_id in ids}
+    open_tasks = [
+        tasks[run_id] for run_id in tasks if run_id not in found or found[run_id].state not in OVER
+    ]
+    queue = ask(_names(open_tasks, records), min((s.unix_time for _, s in records), default=0.0))
+    states = {
+        run_id: _state(run_folder(folder, run_id), known, tasks.get(run_id), queue)
+        for run_id, known in found.items()
+    }
+    return View(submissions=records, tasks=tasks, queue=queue, runs=states)
+
+
+def _names(
+    tasks: Iterable[Task], records: Iterable[tuple[Path, Submission]]
+) -> dict[str, Sequence[int | None]]:
+    """Names to ask Slurm for, with the array indices that matter."""
+    names: dict[str, list[int | None]] = {}
+    for task in tasks:
+        indices = names.setdefault(task.job.name, [])
+        if task.index not in indices[-1:]:
+            indices.append(task.index)
+    for _, submission in records:
+        for job in submission.jobs:
+            if not job.tasks:
+                names[job.name] = [None]
+    return dict(names)
+
+
+def _state(home: Path, found: Standing, task: Task | None, queue: Queue) -> RunState:
+    job = queue.get(task.job.name, task.index) if task else None
+    state, reason = _words(home, found, task, job, queue.answered)
+    return RunState(state=state, reason=reason, job=job.job_id if job else "", found=found)
+
+
+def _words(
+    home: Path, found: Standing, task: Task | None, job: JobState | None, answered: bool
+) -> tuple[str, str]:
+    """(state, reason) of a run."""
+    if found.state in (*OVER, "failed"):
+        return found.state, found.message
+    if found.state == "running":
+        if job is None or job.living:
+            return "running", f"on {job.node}" if job and job.node else ""
+        return "running", f"though Slurm says {job.state}"
+    if (home / CANCELLED_NAME).exists():
+        return "cancelled", "by `workbench cancel`"
+    if task is None:
+        return found.state, found.message
+    if job is None:
+        return ("lost", "Slurm does not know its job") if answered else (found.state, "")
+    if job.state == "SUSPENDED":
+        return "suspended", f"on {job.node}"
+    if job.state in ("PENDING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT"):
+        return "pending", job.reason
+    if job.living:
+        return "waiting", f"in job {job.job_id} on {job.node}"
+    reason = job.reason if job.reason not in ("", "NonZeroExitCode") else ""
+    if job.state == "COMPLETED":
+        reason = "its job completed without it"
+    return ENDED.get(job.state, "failed"), reason or job.state

@@ -1,0 +1,68 @@
+"""Cancelling: a mark in the folder, and scancel for jobs that have nothing else to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sweeps.layout import run_folder
+from sweeps.planned import Plan
+from sweeps.slurm.cancel import cancel_all, cancel_runs, is_marked, scancel, unmark
+from sweeps.slurm.limits import Limits
+from sweeps.slurm.profile import Profile
+from sweeps.slurm.states import look
+from sweeps.slurm.submission import load_submission
+from sweeps.slurm.submit import draft_jobs, submit
+from tests.sweeps.slurm.conftest import FakeSlurm, ids
+
+pytest.importorskip("submitit")
+
+
+@pytest.fixture
+def queued(folder: Path, resolved: Plan, profile: Profile, slurm: FakeSlurm) -> Path:
+    """The whole sweep queued: the ladder's three runs in one job."""
+    draft = draft_jobs(
+        resolved, look(folder, ids(resolved)), profile, Limits(), needs=("seal", "report")
+    )
+    added = submit(draft, folder, folder / "plan.json", profile, data_folder=folder, chain="m")
+    assert added is not None
+    names = {job.label: job.name for job in load_submission(added[0]).jobs}
+    slurm.answer(
+        "squeue",
+        f"{names['ladder-0']}|1_0|RUNNING|None|n1\n{names['seal']}|2|PENDING|Dependency|\n"
+        f"{names['target-0']}|3_0|PENDING|Dependency|\n{names['report']}|4|PENDING|Dependency|\n",
+    )
+    return folder
+
+
+def test_a_job_goes_on_until_all_its_runs_are_cancelled_or_done(
+    queued: Path, resolved: Plan, slurm: FakeSlurm, finish: Callable[..., Path]
+) -> None:
+    first, second, third = (str(run.run_id) for run in resolved.ladder)
+    assert cancel_runs(queued, look(queued, ids(resolved)), [first]) == []
+    assert is_marked(run_folder(queued, first)) and slurm.calls("scancel") == []
+    finish(queued, resolved.ladder[1])
+    assert cancel_runs(queued, look(queued, ids(resolved)), [third]) == ["1_0"]
+    assert slurm.calls("scancel") == [["1_0"]]
+    assert look(queued, ids(resolved)).runs[third].state == "cancelled"
+    unmark(queued, [first, third])
+    assert not is_marked(run_folder(queued, first)) and second
+
+
+def test_all_means_the_chain_first_and_no_run_that_is_done(
+    queued: Path, resolved: Plan, slurm: FakeSlurm, finish: Callable[..., Path]
+) -> None:
+    finish(queued, resolved.ladder[0])
+    assert cancel_all(queued, look(queued, ids(resolved))) == ["1", "2", "3", "4"]
+    assert slurm.calls("scancel") == [["2", "4"], ["1", "3"]]
+    marked = [is_marked(run_folder(queued, str(run.run_id))) for run in resolved.runs]
+    assert marked == [False, True, True, True]
+
+
+def test_slurms_refusal_is_told(slurm: FakeSlurm) -> None:
+    slurm.silence("scancel")
+    with pytest.raises(OSError, match="scancel: scancel: error: Unable to contact"):
+        scancel(["1"])
+    scancel([])

@@ -1,0 +1,221 @@
+"""Inside an allocation, with workers that only pretend: who is trained, noted, requeued, left."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from model.records import canonical
+from sweeps.layout import FAILED_NAME, run_folder
+from sweeps.planned import Plan
+from sweeps.pool import Place
+from sweeps.slurm import attempts, job
+from sweeps.slurm.cancel import mark
+from sweeps.slurm.job import Allocation, serve
+from sweeps.slurm.limits import Limits
+from sweeps.slurm.logs import read_logs
+from sweeps.slurm.profile import Profile
+from sweeps.slurm.states import look
+from sweeps.slurm.submit import draft_jobs, submit
+from tests.sweeps.slurm.conftest import FakeSlurm, ids
+
+pytest.importorskip("submitit")
+
+# Trains as the file `behave` says: "train", "die" (at once), or "hang" until it is asked to save.
+WORKER = """
+import json, os, signal, sys, time
+from pathlib import Path
+here = Path(__file__).parent
+def tell(**message): print(json.dumps(message), flush=True)
+for line in sys.stdin:
+    order = json.loads(line)
+    home = Path(order["run_folder"])
+    about = {"run_id": home.name}
+    (here / f"gpu-{home.name}").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", "none"))
+    act = (here / "behave").read_text()
+    if act == "die":
+        print("no memory left", file=sys.stderr, flush=True)
+        os._exit(9)
+    if act == "hang":
+        def stop(*_):
+            (home / "checkpoints" / "step-0000000007").mkdir(parents=True)
+            sys.exit(0)
+        signal.signal(signal.SIGTERM, stop)
+        (here / f"hanging-{home.name}").touch()
+        time.sleep(60)
+    (home / "result.json").write_text((here / f"{home.name}.json").read_text())
+    tell(event="done", loss=3.5, message="finished", **about)
+"""
+
+
+class Allocated:
+    """A submitted ladder and the environment of its job."""
+
+    def __init__(self, place: Path, folder: Path, plan: Plan, stage: Path) -> None:
+        self.place, self.folder, self.plan, self.stage = place, folder, plan, stage
+
+    def behave(self, how: str) -> None:
+        (self.stage / "behave").write_text(how)
+
+    def home(self, number: int) -> Path:
+        return run_folder(self.folder, str(self.plan.ladder[number].run_id))
+
+    def serve_until_signalled(self, number: signal.Signals) -> int:
+        """Serve in this thread; another sends the signal once all workers hang."""
+
+        def send() -> None:
+            limit = time.monotonic() + 20
+            while len(list(self.stage.glob("hanging-*"))) < 2 and time.monotonic() < limit:
+                time.sleep(0.02)
+            os.kill(os.getpid(), number)
+
+        threading.Thread(target=send, daemon=True).start()
+        before = {each: signal.getsignal(each) for each in (signal.SIGUSR2, signal.SIGTERM)}
+        try:
+            return serve(self.place, "ladder-0")
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)
+
+
+@pytest.fixture
+def allocated(
+    folder: Path,
+    resolved: Plan,
+    profile: Profile,
+    slurm: FakeSlurm,
+    tmp_path: Path,
+    result_of: Callable[..., object],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Allocated:
+    """The ladder's three runs in one job of two slots, from inside that job."""
+    draft = draft_jobs(resolved, look(folder, ids(resolved)), profile, Limits(), needs=("seal",))
+    added = submit(
+        draft, folder, folder / "plan.json", profile, data_folder=folder, chain="workbench.stages"
+    )
+    assert added is not None
+    stage = tmp_path / "stage"
+    stage.mkdir()
+    (stage / "worker.py").write_text(textwrap.dedent(WORKER))
+    for run in resolved.runs:
+        (stage / f"{run.run_id}.json").write_text(canonical(result_of(run)))
+    command = (sys.executable, str(stage / "worker.py"))
+    monkeypatch.setattr(job, "Place", functools.partial(Place, command=command))
+    for name, value in {
+        "SLURM_JOB_ID": "9",
+        "SLURM_ARRAY_JOB_ID": "7",
+        "SLURM_ARRAY_TASK_ID": "0",
+        "SLURMD_NODENAME": "n1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    found = Allocated(added[0], folder, resolved, stage)
+    found.behave("train")
+    slurm.forget_calls()
+    return found
+
+
+def test_all_runs_are_trained_and_noted_and_a_second_start_finds_them_done(
+    allocated: Allocated, slurm: FakeSlurm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert serve(allocated.place, "ladder-0") == 0
+    for number in range(3):
+        (one,) = attempts.read(allocated.home(number))
+        assert (one.job, one.node, one.submission, one.how) == ("7_0", "n1", 1, "done")
+    assert "3 done, 0 failed" in capsys.readouterr().out
+    assert serve(allocated.place, "ladder-0") == 0
+    assert len(attempts.read(allocated.home(0))) == 1 and slurm.calls("scontrol") == []
+
+
+def test_near_the_limit_the_runs_are_saved_and_the_job_requeued(
+    allocated: Allocated, slurm: FakeSlurm
+) -> None:
+    allocated.behave("hang")
+    assert allocated.serve_until_signalled(signal.SIGUSR2) != 0
+    assert slurm.calls("scontrol") == [["requeue", "7_0"]]
+    begun = [number for number in range(3) if attempts.read(allocated.home(number))]
+    assert len(begun) == 2  # the job has two slots
+    for number in begun:
+        assert attempts.saved_step(allocated.home(number)) == 7
+        assert [a.how for a in attempts.read(allocated.home(number))] == ["stopped"]
+    allocated.behave("train")
+    assert serve(allocated.place, "ladder-0") == 0
+    assert [a.step for a in attempts.read(allocated.home(begun[0]))] == [0, 7]
+
+
+def test_a_cancelled_job_saves_and_asks_for_nothing(allocated: Allocated, slurm: FakeSlurm) -> None:
+    allocated.behave("hang")
+    assert allocated.serve_until_signalled(signal.SIGTERM) != 0
+    assert slurm.calls("scontrol") == []
+
+
+def test_restarts_without_progress_are_capped(
+    allocated: Allocated, profile: Profile, capsys: pytest.CaptureFixture[str]
+) -> None:
+    allocated.behave("die")
+    assert serve(allocated.place, "ladder-0") == 1
+    for number in range(3):
+        assert len(attempts.read(allocated.home(number))) == profile.stalls
+        assert "from step 0 without progress" in (allocated.home(number) / FAILED_NAME).read_text()
+    assert "0 done, 3 failed" in capsys.readouterr().out
+
+
+def test_a_cancelled_run_is_left_and_the_others_go_on(allocated: Allocated) -> None:
+    mark(allocated.home(1))
+    assert serve(allocated.place, "ladder-0") == 1
+    assert attempts.read(allocated.home(1)) == []
+    assert [(allocated.home(n) / "result.json").exists() for n in range(3)] == [True, False, True]
+
+
+def test_a_run_that_is_cancelled_while_it_trains_is_saved(allocated: Allocated) -> None:
+    allocated.behave("hang")
+
+    def cancel() -> None:
+        while len(list(allocated.stage.glob("hanging-*"))) < 2:
+            time.sleep(0.02)
+        allocated.behave("train")
+        for number in range(3):
+            mark(allocated.home(number))
+
+    threading.Thread(target=cancel, daemon=True).start()
+    assert serve(allocated.place, "ladder-0") == 1
+    assert sorted(attempts.saved_step(allocated.home(n)) for n in range(3)) == [0, 7, 7]
+
+
+def test_each_worker_sees_one_gpu_of_the_allocation(
+    allocated: Allocated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
+    assert serve(allocated.place, "ladder-0") == 0
+    seen = {path.read_text() for path in allocated.stage.glob("gpu-*")}
+    assert seen <= {"4", "5"} and len(list(allocated.stage.glob("gpu-*"))) == 3
+
+
+def test_logs_gather_what_lies_about_a_run(allocated: Allocated) -> None:
+    allocated.behave("die")
+    serve(allocated.place, "ladder-0")
+    run = allocated.plan.ladder[0]
+    (allocated.home(0) / "log.txt").write_text("start at step 0\n")
+    jobs = allocated.place / "jobs"
+    (jobs / "7_0_0_log.out").write_text(f"x {run.name}: started\nx other: started\n")
+    lines = [line for _, line in read_logs(allocated.folder, run)]
+    assert "start at step 0" in lines and "no memory left" in lines
+    assert f"x {run.name}: started" in lines and "x other: started" not in lines
+    answers = iter([True, False])
+    followed = [line for _, line in read_logs(allocated.folder, run, follow=lambda: next(answers))]
+    assert followed == lines  # each line once
+
+
+def test_outside_of_a_job_there_is_nothing_to_read() -> None:
+    with pytest.raises(ValueError, match="SLURM_JOB_ID is not set"):
+        Allocation.read({})
+    single = Allocation.read({"SLURM_JOB_ID": "12", "CUDA_VISIBLE_DEVICES": "0,1"})
+    assert (single.job_id, single.index, single.gpus) == ("12", 0, ("0", "1"))

@@ -1,0 +1,160 @@
+"""How runs stand: their files first, then Slurm's word for their job, each kept apart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from sweeps.layout import FAILED_NAME, run_folder
+from sweeps.lock import hold
+from sweeps.planned import Plan, PlannedRun
+from sweeps.slurm.cancel import mark
+from sweeps.slurm.profile import Profile
+from sweeps.slurm.states import View, look
+from sweeps.slurm.submission import Job, Submission, new_place, save_submission
+from sweeps.status import status
+from tests.sweeps.slurm.conftest import FakeSlurm, ids
+
+NAME = "small-0001-ladder-0-abcdef"
+
+
+@pytest.fixture
+def submitted(folder: Path, resolved: Plan, profile: Profile, slurm: FakeSlurm) -> Path:
+    """The ladder's runs, one a job, in one submitted array."""
+    job = Job(
+        label="ladder-0",
+        kind="ladder",
+        name=NAME,
+        job_id="7",
+        dependency=None,
+        resources=profile.ladder,
+        slots=1,
+        tasks=tuple((str(run.run_id),) for run in resolved.ladder),
+    )
+    submission = Submission(
+        sweep="small",
+        number=1,
+        unix_time=1e9,
+        generation=0,
+        profile=profile,
+        data_folder="/data",
+        model_source="m",
+        jobs=(job,),
+    )
+    save_submission(new_place(folder), submission)
+    return folder
+
+
+def state(folder: Path, run: PlannedRun, resolved: Plan) -> tuple[str, str]:
+    found = look(folder, ids(resolved)).runs[str(run.run_id)]
+    return found.state, found.reason
+
+
+@pytest.mark.parametrize(
+    ("word", "reason", "expected"),
+    [
+        ("PENDING", "Priority", ("pending", "Priority")),
+        ("PENDING", "BeginTime", ("pending", "BeginTime")),
+        ("RUNNING", "None", ("waiting", "in job 7_0 on n1")),
+        ("COMPLETING", "None", ("waiting", "in job 7_0 on n1")),
+        ("SUSPENDED", "None", ("suspended", "on n1")),
+        ("TIMEOUT", "TimeLimit", ("timeout", "TimeLimit")),
+        ("OUT_OF_MEMORY", "OutOfMemory", ("out_of_memory", "OutOfMemory")),
+        ("NODE_FAIL", "None", ("node_fail", "NODE_FAIL")),
+        ("PREEMPTED", "None", ("preempted", "PREEMPTED")),
+        ("CANCELLED", "None", ("cancelled", "CANCELLED")),
+        ("FAILED", "NonZeroExitCode", ("failed", "FAILED")),
+        ("COMPLETED", "None", ("lost", "its job completed without it")),
+    ],
+)
+def test_slurms_words_are_kept_apart(
+    submitted: Path,
+    resolved: Plan,
+    slurm: FakeSlurm,
+    word: str,
+    reason: str,
+    expected: tuple[str, str],
+) -> None:
+    slurm.answer("squeue", f"{NAME}|7_0|{word}|{reason}|n1\n")
+    assert state(submitted, resolved.ladder[0], resolved) == expected
+
+
+def test_who_cancelled_comes_from_accounting(
+    submitted: Path, resolved: Plan, slurm: FakeSlurm
+) -> None:
+    slurm.answer("sacct", f"{NAME}|7_0|CANCELLED by 1000|0:0|n1\n")
+    assert state(submitted, resolved.ladder[0], resolved) == ("cancelled", "by 1000")
+
+
+def test_what_slurm_does_not_know_is_lost_and_what_it_does_not_say_is_as_before(
+    submitted: Path, resolved: Plan, slurm: FakeSlurm
+) -> None:
+    run = resolved.ladder[0]
+    assert state(submitted, run, resolved) == ("lost", "Slurm does not know its job")
+    slurm.answer("squeue", "somebody-elses|7_0|RUNNING|None|n1\n")  # the id was handed out again
+    assert state(submitted, run, resolved)[0] == "lost"
+    slurm.silence("squeue")
+    assert state(submitted, run, resolved) == ("waiting", "")
+    table = status(submitted)
+    assert "Unable to contact" in table.attrs["problems"][0]
+
+
+def test_files_come_before_slurm(
+    submitted: Path, resolved: Plan, slurm: FakeSlurm, finish: Callable[..., Path]
+) -> None:
+    done, failed, trained = resolved.ladder
+    finish(submitted, done)
+    home = run_folder(submitted, str(failed.run_id))
+    home.mkdir()
+    (home / FAILED_NAME).write_text(json.dumps({"message": "bad spec"}))
+    slurm.answer("squeue", "".join(f"{NAME}|7_{at}|NODE_FAIL|None|n2\n" for at in range(3)))
+    assert state(submitted, done, resolved)[0] == "finished"
+    assert state(submitted, failed, resolved) == ("failed", "bad spec")
+    with hold(run_folder(submitted, str(trained.run_id)), "lock"):
+        assert state(submitted, trained, resolved) == ("running", "though Slurm says NODE_FAIL")
+    (words,) = slurm.calls("squeue")[:1]
+    assert not any("seal" in word for word in words)
+
+
+def missing(view: View, runs: tuple[PlannedRun, ...]) -> list[bool]:
+    return [view.missing(run.run_id) for run in runs]
+
+
+def test_missing_is_what_is_neither_done_nor_queued(
+    submitted: Path, resolved: Plan, slurm: FakeSlurm, finish: Callable[..., Path]
+) -> None:
+    finish(submitted, resolved.ladder[0])
+    slurm.answer("squeue", f"{NAME}|7_1|PENDING|Priority|\n{NAME}|7_2|TIMEOUT|TimeLimit|n1\n")
+    assert missing(look(submitted, ids(resolved)), resolved.ladder) == [False, False, True]
+    mark(run_folder(submitted, str(resolved.ladder[1].run_id)))  # its job lives, but will leave it
+    view = look(submitted, ids(resolved))
+    assert missing(view, resolved.ladder) == [False, True, True]
+    assert view.runs[str(resolved.ladder[1].run_id)].state == "cancelled"
+    assert view.missing(resolved.target.run_id) and view.missing(None)
+
+
+def test_status_adds_slurms_columns_in_one_query(
+    submitted: Path, resolved: Plan, slurm: FakeSlurm, finish: Callable[..., Path]
+) -> None:
+    finish(submitted, resolved.ladder[0])
+    lines = [f"{NAME}|7_{at}|PENDING|Resources|" for at in (1, 2)]
+    slurm.answer("squeue", "\n".join(lines) + "\n")
+    table = status(submitted).set_index("name")
+    assert len(slurm.calls("squeue")) == 1 and slurm.calls("sacct") == []
+    row = table.loc[resolved.ladder[1].name]
+    assert (row["state"], row["message"], row["job"]) == ("pending", "Resources", "7_1")
+    assert row["hours_planned"] == pytest.approx(resolved.ladder[1].expected_seconds / 3600)
+    assert row["device"] == "core" and pd.isna(row["hours_used"])
+    assert table.loc[resolved.ladder[0].name, "state"] == "finished"
+
+
+def test_a_sweep_that_was_never_submitted_asks_nobody(
+    folder: Path, resolved: Plan, slurm: FakeSlurm
+) -> None:
+    table = status(folder)
+    assert set(table["state"]) == {"waiting"} and table.attrs["problems"] == []
+    assert slurm.calls("squeue") == []
