@@ -193,6 +193,7 @@ def _queue(
     folder, planned = prepared.folder, prepared.plan
     limits: Limits = read_limits(profile.resources("ladder"))
     draft = draft_jobs(planned, view, profile, limits, needs=needs(prepared))
+    scancel(view.stuck())
     if generation == 0:
         marked = [run_id for run_id in view.runs if view.missing(run_id)]
         unmark(folder, marked)

@@ -32,6 +32,9 @@ LIVING = {
     "RESV_DEL_HOLD",
 }
 
+# Why a waiting job never starts: what it waited for failed, or its node could not launch it.
+NEVER = ("DependencyNeverSatisfied", "launch failed requeued held")
+
 Key = tuple[str, int | None]  # job name, and the index in its array
 
 
@@ -47,7 +50,13 @@ class JobState:
     @property
     def living(self) -> bool:
         """Whether it is in the queue, waiting or at work."""
-        return self.state in LIVING and "DependencyNeverSatisfied" not in self.reason
+        return self.state in LIVING and not self.stuck
+
+    @property
+    def stuck(self) -> bool:
+        """Whether it is in the queue and will never start by itself."""
+        told = self.reason.replace("_", " ")
+        return self.state in LIVING and any(reason in told for reason in NEVER)
 
 
 @dataclass(frozen=True, slots=True)

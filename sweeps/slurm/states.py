@@ -77,6 +77,10 @@ class View:
                     return state.job_id
         return None
 
+    def stuck(self) -> list[str]:
+        """Ids of jobs in the queue that will never start; what they held is missing."""
+        return sorted({state.job_id for state in self.queue.states.values() if state.stuck})
+
     def array_id(self, run_id: str | None) -> str | None:
         """Slurm's id of the array that holds the run, while the queue has it."""
         task = self.living(run_id) if run_id else None
@@ -151,4 +155,4 @@ def _words(
     reason = job.reason if job.reason not in ("", "NonZeroExitCode") else ""
     if job.state == "COMPLETED":
         reason = "its job completed without it"
-    return ENDED.get(job.state, "failed"), reason or job.state
+    return ENDED.get(job.state, "failed"), reason or f"job {job.job_id}"

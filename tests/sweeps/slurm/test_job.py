@@ -26,7 +26,8 @@ from sweeps.slurm.logs import read_logs
 from sweeps.slurm.profile import Profile
 from sweeps.slurm.states import look
 from sweeps.slurm.submit import draft_jobs, submit
-from tests.sweeps.slurm.conftest import FakeSlurm, ids
+from tests.sweeps.slurm.conftest import ids
+from tests.sweeps.slurm.fake import FakeSlurm
 
 pytest.importorskip("submitit")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sweeps.slurm.limits import DEFAULT_MAX_ARRAY, max_array, max_submit, read_limits
 from sweeps.slurm.profile import Resources
-from tests.sweeps.slurm.conftest import FakeSlurm
+from tests.sweeps.slurm.fake import FakeSlurm
 
 CONFIG = "MaxArraySize            = 501\nMaxDBDMsgs              = 20024\n"
 ASSOCIATIONS = "teamA||normal|40|\nteamB|gpu|normal||300\nteamB|cpu|long|7|\n"

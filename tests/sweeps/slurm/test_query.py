@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sweeps.slurm.query import JobState, ask, parse_sacct, parse_squeue
-from tests.sweeps.slurm.conftest import FakeSlurm
+from tests.sweeps.slurm.fake import FakeSlurm
 
 SQUEUE = """\
 demo-0001-ladder-0-a1b2c3|41_0|RUNNING|None|n1
@@ -28,7 +28,9 @@ def test_squeue_is_read_by_name_and_index() -> None:
     assert states[SEAL, None].job_id == "42"
     assert [states[NAME, at].living for at in range(3)] == [True, True, False]
     never = JobState("PENDING", "DependencyNeverSatisfied", "", "9")
-    assert not never.living
+    assert not never.living and never.stuck
+    held = JobState("PENDING", "launch failed requeued held", "", "9")
+    assert not held.living and held.stuck and not states[NAME, 2].stuck
 
 
 def test_sacct_is_read_with_who_cancelled_exit_codes_and_ranges() -> None:

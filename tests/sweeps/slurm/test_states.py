@@ -17,7 +17,8 @@ from sweeps.slurm.profile import Profile
 from sweeps.slurm.states import View, look
 from sweeps.slurm.submission import Job, Submission, new_place, save_submission
 from sweeps.status import status
-from tests.sweeps.slurm.conftest import FakeSlurm, ids
+from tests.sweeps.slurm.conftest import ids
+from tests.sweeps.slurm.fake import FakeSlurm
 
 NAME = "small-0001-ladder-0-abcdef"
 
@@ -64,10 +65,10 @@ def state(folder: Path, run: PlannedRun, resolved: Plan) -> tuple[str, str]:
         ("SUSPENDED", "None", ("suspended", "on n1")),
         ("TIMEOUT", "TimeLimit", ("timeout", "TimeLimit")),
         ("OUT_OF_MEMORY", "OutOfMemory", ("out_of_memory", "OutOfMemory")),
-        ("NODE_FAIL", "None", ("node_fail", "NODE_FAIL")),
-        ("PREEMPTED", "None", ("preempted", "PREEMPTED")),
-        ("CANCELLED", "None", ("cancelled", "CANCELLED")),
-        ("FAILED", "NonZeroExitCode", ("failed", "FAILED")),
+        ("NODE_FAIL", "None", ("node_fail", "job 7_0")),
+        ("PREEMPTED", "None", ("preempted", "job 7_0")),
+        ("CANCELLED", "None", ("cancelled", "job 7_0")),
+        ("FAILED", "NonZeroExitCode", ("failed", "job 7_0")),
         ("COMPLETED", "None", ("lost", "its job completed without it")),
     ],
 )

@@ -18,7 +18,8 @@ from sweeps.slurm.script import SubmissionFailed
 from sweeps.slurm.states import look
 from sweeps.slurm.submission import load_submission, next_place, submissions
 from sweeps.slurm.submit import Draft, draft_jobs, scripts, submit
-from tests.sweeps.slurm.conftest import FakeSlurm, ids
+from tests.sweeps.slurm.conftest import ids
+from tests.sweeps.slurm.fake import FakeSlurm
 
 pytest.importorskip("submitit")
 

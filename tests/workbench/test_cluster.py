@@ -1,0 +1,171 @@
+"""Submitting a sweep: planned once, refused where it must be, and mended within bounds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sweeps.layout import run_folder
+from sweeps.planned import load_plan
+from sweeps.slurm.cancel import is_marked, mark
+from sweeps.slurm.profile import Frozen, Profile, Resources
+from sweeps.slurm.submission import load_submission, submissions
+from tests.sweeps.slurm.fake import FakeSlurm, fake_slurm
+from tests.workbench.tiny import Finished, write_sweep
+from workbench import ledger
+from workbench.cluster import needs, reopen, submit_again, submit_sweep
+from workbench.errors import Failure, InputError
+
+pytest.importorskip("submitit")
+pytestmark = pytest.mark.slow
+
+PROFILE = Profile(name="test", ladder=Resources(cpus=2), resubmissions=1, signal_seconds=30)
+Queue = Callable[[str], None]
+
+
+def submit(sweep: Finished, profile: Profile = PROFILE) -> Path | None:
+    return submit_sweep(sweep.sweep, sweep.runs, profile, lambda line: None).place
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
+    return fake_slurm(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def queue(planned: Finished, slurm: FakeSlurm) -> Queue:
+    """Answer that every submitted job is in a state."""
+
+    def answer(state: str) -> None:
+        lines = []
+        for _, record in submissions(planned.folder):
+            for job in record.jobs:
+                ids = [f"{job.job_id}_{at}" for at in range(len(job.tasks))] or [job.job_id]
+                lines += [f"{job.name}|{one}|{state}|None|" for one in ids]
+        slurm.answer("squeue", "\n".join(lines) + "\n")
+
+    return answer
+
+
+def test_the_plan_of_a_submission_has_the_ids_of_the_local_backend(
+    finished: Finished,
+    planned: Finished,
+    slurm: FakeSlurm,
+) -> None:
+    place = submit(planned)
+    assert place is not None
+    expected = [run.run_id for run in load_plan(finished.folder).runs]
+    assert [run.run_id for run in load_plan(place).runs] == expected
+    _, prepared = reopen(place)
+    assert prepared.plan == load_plan(planned.folder) and prepared.manifest.key
+    assert needs(prepared) == ("seal", "report")
+    assert needs(replace(prepared, folder=finished.folder)) == ()
+
+
+def test_nothing_is_submitted_blindly_or_beside_an_earlier_plan(
+    planned: Finished,
+    tmp_path: Path,
+    slurm: FakeSlurm,
+    queue: Queue,
+) -> None:
+    assert submit(planned) is not None
+    queue("RUNNING")
+    changed = write_sweep(tmp_path, ("[target]", "seed = 7\n[target]"))
+    before = (planned.folder / "plan.json").read_bytes()
+    with pytest.raises(InputError, match=r"5 run\(s\) of an earlier plan are still queued"):
+        submit(replace(planned, sweep=changed))
+    assert (planned.folder / "plan.json").read_bytes() == before
+    slurm.silence("squeue")
+    with pytest.raises(Failure, match="cannot tell what is queued"):
+        submit(planned)
+
+
+def test_execution_comes_from_the_profile_where_the_sweep_leaves_it_open(
+    planned: Finished,
+    tmp_path: Path,
+    slurm: FakeSlurm,
+) -> None:
+    for path in planned.folder.glob("execution*.json"):
+        path.unlink()
+    gpu = Frozen(device="cuda", dtype="bfloat16", attention="flash")
+    profile = replace(PROFILE, execution=gpu, ladder=Resources(cpus=8, gpus=2))
+    with pytest.raises(ValueError, match=r"asks for device = 'cpu'.* for 'cuda'\nmake them agree"):
+        submit(planned, profile)
+    auto = (('device = "cpu"', ""), ('dtype = "float32"', ""), ("target_threads = 1", ""))
+    (tmp_path / "auto").mkdir()
+    own = replace(planned, sweep=write_sweep(tmp_path / "auto", *auto))
+    assert submit(own, profile) is not None
+    plan = load_plan(planned.folder)
+    ladder, target = (run.spec.execution for run in plan.runs[-2:] if run.spec)
+    assert (ladder.device, ladder.dtype, ladder.attention) == ("cuda", "bfloat16", "flash")
+    assert (ladder.threads, target.threads) == (1, 8)  # the target has its job's cores
+
+
+def test_the_cluster_mends_as_often_as_it_may_and_never_what_a_person_cancelled(
+    planned: Finished,
+    slurm: FakeSlurm,
+    queue: Queue,
+) -> None:
+    first = submit(planned)
+    assert first is not None
+    queue("NODE_FAIL")
+    again = submit_again(first, "2", lambda line: None)
+    assert again.place is not None and again.submission is not None
+    assert again.submission.generation == 1
+    assert [job.label for job in again.submission.jobs] == [
+        "ladder-0",
+        "seal",
+        "target-0",
+        "report",
+    ]
+    queue("NODE_FAIL")
+    with pytest.raises(Failure, match=r"5 run\(s\) are missing after 1 resubmissions"):
+        submit_again(again.place, "6", lambda line: None)
+    run_id = str(load_plan(first).runs[0].run_id)
+    mark(run_folder(planned.folder, run_id))
+    with pytest.raises(Failure, match=rf"1 run\(s\) were cancelled: {run_id}"):
+        submit_again(first, "2", lambda line: None)
+    assert submit(planned) is not None  # a person may
+    assert not is_marked(run_folder(planned.folder, run_id))
+
+
+def test_mending_takes_the_old_chain_out_of_the_queue_but_itself(
+    planned: Finished,
+    slurm: FakeSlurm,
+) -> None:
+    first = submit(planned)
+    assert first is not None
+    states = {"ladder": "FAILED", "seal": "RUNNING", "target": "PENDING", "report": "PENDING"}
+    lines = []
+    for job in load_submission(first).jobs:
+        job_id = f"{job.job_id}_0" if job.tasks else job.job_id
+        lines.append(f"{job.name}|{job_id}|{states[job.kind]}|None|")
+    slurm.answer("squeue", "\n".join(lines) + "\n")
+    again = submit_again(first, "2", lambda line: None)
+    assert slurm.calls("scancel") == [["3", "4"]]
+    assert again.submission is not None
+    dependencies = {job.label: job.dependency for job in again.submission.jobs}
+    assert dependencies == {
+        "ladder-0": None,
+        "seal": "afterany:5",
+        "target-0": "afterok:6",
+        "report": "afterany:7",
+    }
+
+
+def test_what_is_sealed_and_reported_is_not_done_again(
+    own: Finished,
+    slurm: FakeSlurm,
+) -> None:
+    book = ledger.read(own.ledger).entries
+    assert submit(own) is None and slurm.calls("sbatch") == []
+    assert ledger.read(own.ledger).entries == book
+    (own.folder / "report.json").unlink()
+    place = submit(own)
+    assert place is not None
+    assert [job.label for job in load_submission(place).jobs] == ["report"]
+    assert json.loads((place / "submission.json").read_text())["sweep"] == "tiny"
