@@ -11,23 +11,29 @@ from typing import Any
 
 import pandas as pd
 
-from fits.observations import FitError
+from fits.observations import FitError, run_names
 from fits.predictions.prediction import LADDER_ROLES, Prediction, predict_target
 from reports.build import write_report
 from reports.inputs import ReportFiles, ReportInputs
 from workbench import ledger
+from workbench.actual_run import alike, sealed_run, with_actual
 from workbench.backtest_table import backtest_runs
 from workbench.errors import InputError
 from workbench.estimate import ladder_rows, loss_column, table_hash
 from workbench.importers import Imported, import_table
 from workbench.output import json_text, plain
 from workbench.seal import first_seals, read_anchor, seal_state
-from workbench.targets import TARGET_KEYS, parse_target, target_doubts, target_id, target_name
+from workbench.targets import (
+    REACH,
+    TARGET_KEYS,
+    suggest_target,
+    target_doubts,
+    target_id,
+    target_name,
+)
 
-__all__ = ["Outside", "open_table", "parse_target", "predict_table", "report_table", "seal"]
+__all__ = ["Outside", "open_table", "predict_table", "report_table", "seal", "sealed_before"]
 
-SAME_TARGET = 0.02  # a run is a sealed target within 2 % of its compute and sizes
-DEFAULT_REACH = 10.0  # times the largest compute, where no target was named
 LEDGER_NAME = "ledger.jsonl"
 SAME_FLOPS = 0.02  # a prediction and a run this close in compute are of the same target
 
@@ -74,11 +80,37 @@ def predict_table(
     made = []
     for target in targets:
         found = predict_target(outside.runs, None, target, ratio=1.0, loss_weights={}, seed=seed)
-        loss = replace(found.loss, cautions=(*found.loss.cautions, *target_doubts(target)))
+        doubts = (*target_doubts(target, outside.runs), *_already_run(outside, found))
+        loss = replace(found.loss, cautions=(*found.loss.cautions, *doubts))
         made.append(replace(found, name=target_name(target), loss=loss))
         if step:
             step()
     return tuple(made)
+
+
+def _already_run(outside: Outside, prediction: Prediction) -> list[str]:
+    """A caution where the target stands in the table as a run that has ended."""
+    names = run_names(outside.runs[alike(outside.runs, prediction.target)])
+    if not names:
+        return []
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    fitted = ", which was fitted" if set(names) & set(prediction.loss.runs_used) else ""
+    return [f"already_run: the table holds this target as {names[0]}{more}{fitted}: no forecast"]
+
+
+def sealed_before(outside: Outside, predictions: Sequence[Prediction]) -> list[str]:
+    """A caution for each prediction whose target this table's ledger holds a seal of."""
+    first: dict[str, ledger.Entry] = {}
+    for entry in ledger.read(outside.ledger).entries:
+        if entry.kind == "prediction" and entry.family == outside.family:
+            first.setdefault(str(entry.body["target_run_id"]), entry)
+    return [
+        f"sealed_before: {prediction.name} repeats line {entry.index + 1} of {outside.ledger} "
+        f"(of {entry.time[:19]} UTC); the first seal counts"
+        for prediction in predictions
+        for entry in [first.get(target_id(prediction.target))]
+        if entry is not None
+    ]
 
 
 def seal(outside: Outside, predictions: Sequence[Prediction]) -> list[ledger.Entry]:
@@ -128,7 +160,9 @@ def report_table(
     `past`, what would have been said of the largest runs is shown too; `step` tells how far it is.
     """
     sealed = sealed_predictions(outside)
-    runs, measured, notes = _with_actual(outside, actual or sealed_run(outside, sealed))
+    runs, measured, notes = with_actual(
+        outside.runs, outside.path, actual or sealed_run(outside.runs, sealed)
+    )
     outside = replace(outside, runs=runs)
     wanted, measured, more = _wanted(outside, targets, sealed, measured, named=actual is not None)
     notes += more
@@ -182,8 +216,8 @@ def _wanted(
     if measured is None:
         if asked:
             return asked, None, []
-        note = f"no target was named: {DEFAULT_REACH:g} times the largest compute is shown"
-        return [{"flops": DEFAULT_REACH * _largest(outside)}], None, [note]
+        note = f"no target was named: {REACH:g} times the largest compute is shown"
+        return [suggest_target(outside.runs)], None, [note]
     flops = float(measured["flops"])
     same = [t for t in asked if abs(float(t["flops"]) / flops - 1) <= SAME_FLOPS]
     others = [target_name(t) for t in asked if t not in same]
@@ -198,67 +232,9 @@ def _wanted(
     return same or [own], measured, notes
 
 
-def _largest(outside: Outside) -> float:
-    """The largest compute of the finished runs that a fit may see."""
-    runs = outside.runs
-    fitted = (runs["status"] == "finished") & runs["role"].isin(LADDER_ROLES)
-    largest = float(runs.loc[fitted, "flops"].max())
-    if not largest > 0:
-        raise InputError(f"{outside.path} holds no finished run", "see its `status` column")
-    return largest
-
-
 def _flops_source(imported: Imported) -> str:
     computed = any(f.column == "flops" and "computed" in f.text for f in imported.findings)
     return "6 × n_active × tokens" if computed else "as the table has them"
-
-
-def sealed_run(outside: Outside, sealed: dict[str, Prediction]) -> str | None:
-    """The run that a sealed prediction was made of, if it has come into the table since.
-
-    It has the target's compute and sizes within SAME_TARGET and was not fitted; None where the
-    table names its target itself, or has no such run.
-    """
-    runs = outside.runs
-    ended = runs["status"].isin(["finished", "diverged"]) & (runs["flops"] > 0)
-    if (ended & (runs["role"] == "target")).any():
-        return None
-    for prediction in sealed.values():
-        alike = ended & ~runs["run_id"].isin(prediction.loss.runs_used)
-        for key in TARGET_KEYS:
-            wanted = prediction.target.get(key)
-            if wanted is not None and key in runs.columns:
-                alike &= (pd.to_numeric(runs[key]) / float(wanted) - 1).abs() < SAME_TARGET
-        if alike.any():
-            return str(runs.loc[alike, "run_id"].iloc[0])
-    return None
-
-
-def _with_actual(
-    outside: Outside, name: str | None
-) -> tuple[pd.DataFrame, dict[str, Any] | None, list[str]]:
-    """The runs with the target's role set, what the target measured, and what to know of it."""
-    runs = outside.runs.copy()
-    ended = runs["status"].isin(["finished", "diverged"]) & (runs["flops"] > 0)
-    if name is not None:
-        chosen = runs["run_id"] == name
-        if not chosen.any():
-            raise InputError(f"{outside.path} has no run {name!r}", "name one of its run_id")
-        if not (chosen & ended).any():
-            what = f"{outside.path}: run {name!r} has not ended, or its flops are empty"
-            raise InputError(what, "name a run that finished or diverged")
-        runs.loc[chosen, "role"] = "target"
-    rows = runs[(runs["role"] == "target") & ended & (name is None or runs["run_id"] == name)]
-    if rows.empty:
-        return runs, None, []
-    row = rows.iloc[0]
-    notes = []
-    if len(rows) > 1:
-        notes.append(f"{len(rows)} rows are targets; {row['run_id']} is compared, the first")
-    lost = row["status"] == "diverged"
-    keys = ("run_id", *TARGET_KEYS, *(() if lost else ("loss", "loss_se")))
-    measured = {key: plain(row[key]) for key in keys if key in row and pd.notna(row[key])}
-    return runs, measured | ({"status": "diverged"} if lost else {}), notes
 
 
 def _seal(

@@ -74,7 +74,7 @@ def test_people_are_told_what_was_found_and_what_comes_next(
     assert "caution: loss, row 3: not a finite number ('nan'), left empty" in out
     assert "n_active: 1.000e+08 to 7.000e+09" in out
     assert "r.csv: 3 runs, 2 of them usable" in out
-    assert "next: workbench predict r.csv --target flops=2.0e+21 --seal" in out
+    assert "next: workbench predict r.csv --target n_active=4.1B,tokens=82B --seal" in out
 
 
 def test_tensorboard_with_a_table_of_sizes(

@@ -11,7 +11,7 @@ import pytest
 
 from workbench import ledger
 from workbench.cli import main
-from workbench.outside import parse_target
+from workbench.targets import parse_target
 
 FLOOR, A, B = 1.8, 3e3, 0.17
 
@@ -109,6 +109,41 @@ def test_predict_seals_what_it_printed(table: Path, capsys: pytest.CaptureFixtur
         second["loss"]["median"],
     ]
     assert found["sealed"][-1]["head"] == ledger.head(book)
+
+
+def test_a_second_seal_says_which_line_it_repeats(
+    table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("predict", table, "--seal", "--target")
+    run(capsys, *words, "flops=1e21")
+    other = run(capsys, *words, "flops=2e21", "--part", "code")
+    assert not any("sealed_before" in text for text in other["cautions"])
+    again = run(capsys, *words, "flops=2e21", "--target", "flops=1e21")
+    (said,) = [text for text in again["cautions"] if text.startswith("sealed_before: ")]
+    assert said.startswith(f"sealed_before: flops=1e+21 repeats line 1 of {table.parent}")
+    assert len(again["sealed"]) == 2
+    twice = run(capsys, *words, "flops=1e21", "--target", "flops=10e20", status=2)
+    assert "asked twice" in twice["error"]["what"]
+
+
+def test_the_next_line_shows_what_was_asked(
+    table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def next_line(*words: str) -> str:
+        assert (
+            main(["predict", str(table), "--target", "n_active=1.234567B,tokens=20B", *words]) == 0
+        )
+        return capsys.readouterr().out.splitlines()[-1]
+
+    long = "flops=1.4814804e+20,n_active=1234567000.0,tokens=20000000000.0"
+    assert (
+        next_line("--part", "code") == f"next: workbench report {table} --target {long} --part code"
+    )
+    book = str(table.parent / "kept.jsonl")
+    sealed = next_line("--seal", "--ledger", book)
+    assert sealed == f"next: workbench report {table} --ledger {book}"
+    files = run(capsys, *sealed.split()[2:])
+    assert json.loads(Path(files["json"]).read_text())["target"]["n_active"] == 1234567000
 
 
 def test_a_refusal_is_sealed_and_is_status_1(

@@ -126,6 +126,8 @@ def _write(content: bytes, place: Path, *, named: bool) -> str:
 
 
 def _tell(on: "Console", imported: "Imported", place: Path, written: str) -> None:
+    from workbench.targets import suggest_target, target_option
+
     table = imported.table
     for finding in imported.findings:
         on.print(f"{'caution: ' if finding.doubt else ''}{finding.sentence()}")
@@ -136,5 +138,6 @@ def _tell(on: "Console", imported: "Imported", place: Path, written: str) -> Non
             on.print(f"{name}: {cell(table[name].min())} to {cell(table[name].max())}")
     state = f" ({written})" if written != "new" else ""
     on.print(f"{place}{state}: {len(table)} runs, {imported.usable} of them usable")
-    most = float(table.loc[table["status"] == "finished", "flops"].max())
-    on.print(f"next: workbench predict {place} --target flops={10 * most:.1e} --seal")
+    if table["role"].isin(["ladder", "grid", ""])[table["status"] == "finished"].any():
+        target = target_option(suggest_target(table))
+        on.print(f"next: workbench predict {place} --target {target} --seal")

@@ -1,5 +1,6 @@
 """`workbench predict TABLE --target …`: a larger run's loss, with intervals; sealed on request."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,43 +40,59 @@ def command(
     Exit status 1 if every target was refused; a refusal is sealed all the same.
     """
     from workbench import outside
+    from workbench.targets import parse_targets, target_option
 
     if not target:
         raise ValueError("--target is missing\nsay what to predict: --target flops=1e23")
-    wanted = [outside.parse_target(text) for text in target]
+    wanted = parse_targets(target)
     opened = outside.open_table(runs, part=part, book=ledger)
     with progress(as_json=json) as bars:
         task = bars.add_task("predict", total=len(wanted))
         predictions = outside.predict_table(opened, wanted, step=lambda: bars.advance(task))
+    doubts = outside.sealed_before(opened, predictions) if seal else []
     entries = outside.seal(opened, predictions) if seal else []
 
     def people(out: "Console") -> None:
-        columns = ("target", "ratio", "median", "50 % from", "to", "90 % from", "to")
-        rows = []
-        for item in predictions:
-            ends = [getattr(item.loss, end) for end in ("median", "lo50", "hi50", "lo90", "hi90")]
-            rows.append((item.name, item.compute_ratio, *ends))
-        out.print(table(f"predicted {part or 'loss'}", columns, rows))
-        for item in predictions:
-            if item.loss.refused:
-                out.print(f"{item.name}: refused ({item.loss.refused}): {item.loss.reason}")
-                out.print(f"  do: {remedy(item.loss.refused)}")
-        cautions([*_said(predictions), *opened.doubts], out)
+        _show(predictions, part, out)
+        cautions([*_said(predictions), *doubts, *opened.doubts], out)
         for entry in entries:
             out.print(f"sealed {entry.body['name']} in {opened.ledger}; head {entry.hash}")
         if entries:
             out.print("keep the last head elsewhere (a commit, a mail): it anchors the seal")
-        out.print(f"next: workbench report {runs}")
+        wanted_again = [] if seal else [target_option(item.target) for item in predictions]
+        out.print(f"next: {_report(runs, wanted_again, part, ledger)}")
 
     payload = {
         "predictions": predictions,
-        "cautions": opened.doubts,
+        "cautions": [*doubts, *opened.doubts],
         "ledger": opened.ledger if entries else None,
         "sealed": [{"name": e.body["name"], "time": e.time, "head": e.hash} for e in entries],
     }
     emit(payload, as_json=json, people=people)
     if all(item.loss.refused for item in predictions):
         raise typer.Exit(FAILED)
+
+
+def _show(predictions: "Sequence[Prediction]", part: str | None, out: "Console") -> None:
+    """A row a target, then each refusal with what to do about it."""
+    columns = ("target", "ratio", "median", "50 % from", "to", "90 % from", "to")
+    rows = []
+    for item in predictions:
+        ends = [getattr(item.loss, end) for end in ("median", "lo50", "hi50", "lo90", "hi90")]
+        rows.append((item.name, item.compute_ratio, *ends))
+    out.print(table(f"predicted {part or 'loss'}", columns, rows))
+    for item in predictions:
+        if item.loss.refused:
+            out.print(f"{item.name}: refused ({item.loss.refused}): {item.loss.reason}")
+            out.print(f"  do: {remedy(item.loss.refused)}")
+
+
+def _report(runs: Path, targets: list[str], part: str | None, book: Path | None) -> str:
+    """The report's command line: what is sealed need not be named again."""
+    options = [("--target", target) for target in targets]
+    options += [("--part", part)] if part else []
+    options += [("--ledger", str(book))] if book else []
+    return shlex.join(["workbench", "report", str(runs), *(w for pair in options for w in pair)])
 
 
 def _said(predictions: "Sequence[Prediction]") -> list[str]:

@@ -46,6 +46,7 @@ def command(
     """Prediction against actual: report.pdf and report.json."""
     from workbench import outside
     from workbench.seal import refuse_broken
+    from workbench.targets import parse_targets
 
     if source.is_dir():
         if target or part or actual or ledger or backtest:
@@ -61,7 +62,7 @@ def command(
                 f"`workbench report {source.parent}` is the sweep's report; else give --out"
             )
         opened = outside.open_table(source, part=part, book=ledger)
-        wanted = [outside.parse_target(text) for text in target or ()]
+        wanted = parse_targets(target or ())
         with progress(as_json=json) as bars:
             task = bars.add_task("report", total=None)
             files = outside.report_table(

@@ -34,10 +34,10 @@ def command(
 ) -> None:
     """Size and tokens to a task's loss, and that to accuracy."""
     from fits.downstream.tasks import Task
-    from workbench.outside import parse_target
+    from workbench.targets import parse_targets
     from workbench.two_step_table import forecast_task
 
-    wanted = [parse_target(text) for text in target]
+    wanted = parse_targets(target)
     for text, parsed in zip(target, wanted, strict=True):
         if not {"n_active", "tokens"} <= set(parsed):
             raise ValueError(f"--target {text!r} needs n_active and tokens")
