@@ -1,8 +1,8 @@
 """An outside table of runs as a run table: columns mapped by name, every doubt named by row.
 
 Nothing is dropped silently. A cell that is no number becomes empty and its run unfinished (`status`
-missing, or diverged where the table said NaN or infinity), so that a fit leaves it out by name;
-only empty rows and exact repeats leave the table, and they are listed. Rows count from 1, the
+missing, or diverged where the table said NaN or infinity), so that a fit leaves it out by name, as
+it does runs whose state is failed, killed or running; only empty rows and exact repeats leave the table, and they are listed. Rows count from 1, the
 header not counted. A table that this module wrote comes back the same.
 
 Loss curves (a chart's export, TensorBoard runs) become a row a run: `workbench.sources`.
@@ -29,10 +29,12 @@ from workbench.table_files import blank, read_cells
 
 __all__ = ["Imported", "import_runs", "import_table", "parse_columns", "write_table"]
 
-EMPTY, UNFINISHED = "empty", "not finished, kept out of fits"
-STATES = {"finished": "finished", "diverged": "diverged", "running": "running"}
+EMPTY, UNFINISHED = "empty", "kept out of fits"
+ENDS = ("finished", "diverged", "failed", "killed")  # `status` of a run that goes on no more
+STATES = {state: state for state in (*ENDS, "running", "missing")}
 STATES |= dict.fromkeys(("completed", "complete", "done", "success", "succeeded"), "finished")
-STATES |= dict.fromkeys(("missing", "crashed", "failed", "killed", "preempted"), "missing")
+STATES |= dict.fromkeys(("crashed", "error", "timeout", "out_of_memory", "node_fail"), "failed")
+STATES |= dict.fromkeys(("cancelled", "canceled", "stopped", "preempted"), "killed")
 STATES |= dict.fromkeys(("preempting", "pending", "queued"), "running")
 
 
@@ -99,7 +101,7 @@ def _typed_table(path: Path, source: Source, asked: dict[str, str]) -> Imported:
     given = {column for column, origin in sources.items() if origin.given}
     findings += settle_scale(path, table, {c: o.text for c, o in sources.items()}, given)
     filled = _fill(table)
-    named = {row for finding in filled if finding.text == UNFINISHED for row in finding.rows}
+    named = {row for finding in filled if finding.text.endswith(UNFINISHED) for row in finding.rows}
     findings = [f for f in findings if f.text != EMPTY or not set(f.rows) <= named] + filled
     repeated = table.index[_repeats(table)]
     if len(repeated):
@@ -219,9 +221,11 @@ def _fill(table: pd.DataFrame) -> list[Finding]:
     if len(strange):
         text = f"unknown state {table['status'][strange[0]]!r}, taken as missing"
         findings.append(Finding.of("status", strange, text, doubt=True))
-    unfinished = table.index[states.isin([*STATES]) & (states.map(STATES) != "finished")]
-    if len(unfinished):
-        findings.append(Finding.of("status", unfinished, UNFINISHED))
+    for state in dict.fromkeys(states[states.isin([*STATES])]):
+        if STATES[state] != "finished":
+            word = state if STATES[state] == state else f"{state}, here {STATES[state]}"
+            rows = table.index[states == state]
+            findings.append(Finding.of("status", rows, f"{word}: {UNFINISHED}"))
     status = states.map(lambda state: STATES.get(state, "missing") if state else "finished")
     measured = table["loss"].notna() & table["flops"].notna()
     status = status.where(measured | (status != "finished"), "missing")

@@ -132,8 +132,22 @@ def test_a_wandb_export_needs_no_mapping(tmp_path: Path) -> None:
     )
     imported = import_table(path)
     assert imported.table["run_id"].tolist() == ["small", "dead"]
-    assert imported.table["status"].tolist() == ["finished", "missing"]
-    assert "status, row 2: not finished" in told(imported)
+    assert imported.table["status"].tolist() == ["finished", "failed"]
+    assert "status, row 2: crashed, here failed: kept out of fits" in told(imported)
+
+
+def test_why_a_run_ended_is_kept(tmp_path: Path) -> None:
+    states = ["finished", "failed", "killed", "preempted", "running", "asleep", "failed"]
+    rows = [f"{k}e18,{4 - k / 10},{state}" for k, state in enumerate(states, start=1)]
+    path = write(tmp_path, "\n".join(["flops,loss,State", *rows]) + "\n")
+    imported = import_table(path)
+    expected = ["finished", "failed", "killed", "killed", "running", "missing", "failed"]
+    assert imported.table["status"].tolist() == expected and imported.usable == 1
+    assert "status, rows 2, 7: failed: kept out of fits" in told(imported)
+    assert "status, row 4: preempted, here killed: kept out of fits" in told(imported)
+    assert "status, row 6: unknown state 'asleep', taken as missing" in told(imported, doubt=True)
+    write_table(imported.table, path)
+    assert import_table(path).table["status"].tolist() == expected
 
 
 def test_a_wandb_chart_is_refused_by_name(tmp_path: Path) -> None:

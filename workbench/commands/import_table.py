@@ -137,7 +137,10 @@ def _tell(on: "Console", imported: "Imported", place: Path, written: str) -> Non
         if name in table:
             on.print(f"{name}: {cell(table[name].min())} to {cell(table[name].max())}")
     state = f" ({written})" if written != "new" else ""
-    on.print(f"{place}{state}: {len(table)} runs, {imported.usable} of them usable")
+    others = table["status"][table["status"] != "finished"].value_counts()
+    rest = ", ".join(f"{many} {status}" for status, many in others.items())
+    usable = f"{imported.usable} of them usable" + (f" ({rest})" if rest else "")
+    on.print(f"{place}{state}: {len(table)} runs, {usable}")
     if table["role"].isin(["ladder", "grid", ""])[table["status"] == "finished"].any():
         target = target_option(suggest_target(table))
         on.print(f"next: workbench predict {place} --target {target} --seal")
