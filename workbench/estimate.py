@@ -25,6 +25,8 @@ Law = Literal[
     "power", "power_floor", "broken", "chinchilla", "tied", "kaplan", "coupled",
     "chinchilla_total", "experts", "sparse", "sparse_fixed_tokens", "repeated",
 ]  # fmt: skip
+AUTO: Literal["auto"] = "auto"  # power_floor where the runs can show a floor, else power
+FLOOR_NEEDS = "a free floor needs five budgets over 1.5 decades"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +34,7 @@ class LawFit:
     """What `workbench fit` prints; reproducible to the bit from the table and the seed."""
 
     schema: int
-    law: str
+    law: str  # as asked for, or as chosen
     estimator: str  # its repr: the provenance of the constants
     loss: str  # the column
     floor: float | None  # nats per token where it was pinned by name
@@ -87,7 +89,7 @@ def ladder_rows(imported: Imported) -> tuple[pd.DataFrame, list[str]]:
 def fit_law(
     path: Path,
     *,
-    law: Law,
+    law: Law | Literal["auto"],
     part: str | None,
     draws: int,
     seed: int = 0,
@@ -104,7 +106,9 @@ def fit_law(
     runs, cautions = ladder_rows(imported)
     column = loss_column(imported.table, part)
     screened = screen(runs, loss=column, max_epochs=np.inf if law == "repeated" else 1.0)
-    obs, estimator, notes = _problem(screened, column, law, floor)
+    obs = _seen(screened, column, in_compute=law == AUTO or lookup(law).in_compute)
+    chosen, notes = _chosen(law, obs, floor)
+    estimator = lookup(chosen).make(floor)
     fit = estimator.fit(obs)
     if draws and np.unique(obs.cluster).size < FEW_CLUSTERS:
         notes.append(
@@ -112,7 +116,7 @@ def fit_law(
         )
     return LawFit(
         schema=SCHEMA,
-        law=law,
+        law=chosen,
         estimator=repr(estimator),
         loss=column,
         floor=floor,
@@ -125,19 +129,21 @@ def fit_law(
         bootstrap=draws,
         seed=seed,
         runs_used=obs.run_id,
-        left_out=_left_out(runs, screened, obs, law),
+        left_out=_left_out(runs, screened, obs, chosen),
         cautions=(*cautions, *screened.cautions, *notes, *fit.cautions),
         table_hash=table_hash(path),
     )
 
 
-def _check_floor(law: Law, floor: float | None) -> None:
+def _check_floor(law: str, floor: float | None) -> None:
     if floor is None:
         return
     if not (np.isfinite(floor) and floor >= 0):
         raise InputError(f"--floor {floor}: no loss", "give nats per token, at least 0")
-    if not lookup(law).has_floor:
-        raise InputError(f"the law {law} has no irreducible loss to pin", "leave out --floor")
+    if law != AUTO and not lookup(law).has_floor:
+        instead = ", or ask for --law power_floor" if law == "power" else ""
+        what = f"the law {law} has no irreducible loss to pin"
+        raise InputError(what, f"leave out --floor{instead}")
 
 
 def _spread(
@@ -162,7 +168,7 @@ def _rows(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
 
 
 def _left_out(
-    runs: pd.DataFrame, screened: Screened, obs: Observations, law: Law
+    runs: pd.DataFrame, screened: Screened, obs: Observations, law: str
 ) -> tuple[dict[str, str], ...]:
     """Each run that the law was not fitted to, with the reason."""
     used = set(obs.run_id)
@@ -174,26 +180,25 @@ def _left_out(
     return tuple({"run_id": run, "reason": why} for run, why in left_out)
 
 
-def _problem(
-    screened: Screened, column: str, law: Law, floor: float | None = None
-) -> tuple[Observations, Fitter, list[str]]:
-    """What a law is fitted to, by which estimator, and what must be said of that choice.
-
-    The law `power` has a free floor where the ladder can show one, else none, said aloud.
-    """
-    entry = lookup(law)
-    rows = screened.kept if entry.in_compute else screened.grid
+def _seen(screened: Screened, column: str, *, in_compute: bool) -> Observations:
+    """The runs that a law is fitted to: the best of each budget where it sees compute alone."""
+    rows = screened.kept if in_compute else screened.grid
     if rows.empty:
         reasons = screened.left_out["reason"].value_counts()
         most = f"; most often: {reasons.index[0]}" if len(reasons) else ""
         raise FitError("all_screened", f"no run passes the screens{most}")
     obs = observe(rows, loss=column)
-    if not entry.in_compute:
-        return obs, entry.make(floor), []
-    obs = frontier(obs)
-    if law != "power" or floor is not None:
-        return obs, entry.make(floor), []
-    if shows_floor(obs):
-        return obs, lookup("power_floor").make(None), []
-    note = "the floor is pinned at 0: a free one needs five budgets over 1.5 decades"
-    return obs, entry.make(0.0), [note]
+    return frontier(obs) if in_compute else obs
+
+
+def _chosen(law: str, obs: Observations, floor: float | None) -> tuple[str, list[str]]:
+    """The law that is fitted, and what must be said of that choice."""
+    if law != AUTO:
+        doubtful = law == "power_floor" and floor is None and not shows_floor(obs)
+        return law, [f"the floor is not to be trusted: {FLOOR_NEEDS}"] if doubtful else []
+    chosen, why = "power", f"without a floor: {FLOOR_NEEDS}"
+    if floor is not None:
+        chosen, why = "power_floor", "with the floor that was given"
+    elif shows_floor(obs):
+        chosen, why = "power_floor", "as the runs can show a floor"
+    return chosen, [f"the law {chosen} was chosen, {why}; --law names another"]

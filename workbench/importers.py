@@ -2,8 +2,9 @@
 
 Nothing is dropped silently. A cell that is no number becomes empty and its run unfinished (`status`
 missing, or diverged where the table said NaN or infinity), so that a fit leaves it out by name, as
-it does runs whose state is failed, killed or running; only empty rows and exact repeats leave the table, and they are listed. Rows count from 1, the
-header not counted. A table that this module wrote comes back the same.
+it does runs that failed, were killed or are running; only empty rows and exact repeats leave the
+table, and they are listed. Rows count from 1, the header not counted. A table that this module
+wrote comes back the same.
 
 Loss curves (a chart's export, TensorBoard runs) become a row a run: `workbench.sources`.
 """

@@ -2,7 +2,7 @@
 
 | name | law | sees |
 |---|---|---|
-| power | a C^-b, floor 0 or pinned | compute |
+| power | a C^-b | compute |
 | power_floor | E + a C^-b | compute |
 | broken | E + a power law with one smooth break | compute |
 | chinchilla | E + a/n^alpha + b/D^beta | n_active, tokens |
@@ -73,7 +73,7 @@ def _entry(
 CATALOGUE: dict[str, Entry] = {
     entry.name: entry
     for entry in (
-        _entry("power", (), 2, lambda floor: PowerHuber(floor=floor or 0.0)),
+        _entry("power", (), 2, lambda floor: PowerHuber(floor=0.0), has_floor=False),
         _entry("power_floor", (), 3, lambda floor: PowerHuber(floor=floor)),
         _entry("broken", (), 7, lambda floor: BrokenHuber(floor=floor)),
         _entry("chinchilla", SIZES, 6, lambda floor: ChinchillaHuber(floor=floor)),

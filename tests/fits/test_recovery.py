@@ -68,7 +68,7 @@ def test_a_law_read_off_the_chart_predicts_what_the_form_does(name):
     assert np.log(curves.law().predict(far)) == pytest.approx(curves.log_loss(far)[0], rel=1e-9)
 
 
-@pytest.mark.parametrize("name", [n for n in LAWS if lookup(n).has_floor and n != "power"])
+@pytest.mark.parametrize("name", [n for n in LAWS if lookup(n).has_floor])
 def test_a_pinned_floor_stays_where_it_is_and_is_said(name):
     planted = PLANTED[name]
     pinned = planted.law.irreducible

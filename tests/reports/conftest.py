@@ -52,7 +52,7 @@ def estimate(median: Callable[[Any], Any], low: float, high: float, **fields: An
     given: dict[str, Any] = {
         "weights": {"power_floor": 0.7, "chinchilla": 0.3},
         "constants": {
-            "power_floor": {"a": 2.6, "b": 0.11, "c": 1.2},
+            "power_floor": {"a": 2.6, "b": 0.11, "irreducible": 1.2},
             "chinchilla": {"irreducible": 1.1, "a": 45.2, "b": 210.0, "alpha": 0.31, "beta": 0.33},
         },
         "band": rows,

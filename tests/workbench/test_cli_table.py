@@ -47,28 +47,36 @@ def run(capsys: pytest.CaptureFixture[str], *words: object, status: int = 0) -> 
 
 
 def test_fit_recovers_the_planted_law(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    fit = run(capsys, "fit", table, "--law", "power", "--bootstrap", 100)
-    assert fit["law"] == "power"
+    fit = run(capsys, "fit", table, "--law", "power_floor", "--bootstrap", 100)
+    assert fit["law"] == "power_floor"
     assert fit["constants"]["irreducible"] == pytest.approx(FLOOR, rel=0.03)
     assert fit["constants"]["b"] == pytest.approx(B, rel=0.1)
     ends = fit["intervals"]["irreducible"]
     assert ends["lo95"] <= ends["lo90"] < FLOOR < ends["hi90"] <= ends["hi95"]
     assert fit["starts_agreeing"] > 1
     assert len(fit["runs_used"]) == 14
-    half = run(capsys, "fit", table, "--law", "power", "--bootstrap", 0, "--part", "code")
+    half = run(capsys, "fit", table, "--law", "power_floor", "--bootstrap", 0, "--part", "code")
     assert half["constants"]["irreducible"] == pytest.approx(FLOOR / 2, rel=0.03)
     assert half["intervals"] == {}
-    again = run(capsys, "fit", table, "--law", "power", "--bootstrap", 100)
+    again = run(capsys, "fit", table, "--law", "power_floor", "--bootstrap", 100)
     assert again == fit
 
 
-def test_fit_pins_the_floor_aloud_where_budgets_are_few(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_fit_chooses_a_floor_where_the_runs_can_show_one(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    fit = run(capsys, "fit", table, "--bootstrap", 0)
+    assert fit["law"] == "power_floor" and any("was chosen" in text for text in fit["cautions"])
+    assert fit["constants"] == run(capsys, "fit", table, "--law", "power_floor")["constants"]
+    bare = run(capsys, "fit", table, "--law", "power", "--bootstrap", 0)
+    assert bare["law"] == "power" and bare["constants"]["irreducible"] == 0
+    pinned = run(capsys, "fit", table, "--law", "auto", "--floor", 1.5, "--bootstrap", 0)
+    assert pinned["constants"]["irreducible"] == 1.5 and pinned["law"] == "power_floor"
     few = planted(tmp_path / "few.csv", budgets=4)
-    fit = run(capsys, "fit", few, "--law", "power", "--bootstrap", 0)
-    assert fit["constants"]["irreducible"] == 0
-    assert any("pinned at 0" in text for text in fit["cautions"])
+    fit = run(capsys, "fit", few, "--bootstrap", 0)
+    assert fit["law"] == "power" and any("needs five budgets" in text for text in fit["cautions"])
+    fit = run(capsys, "fit", few, "--law", "power_floor", "--bootstrap", 0)
+    assert any("not to be trusted" in text for text in fit["cautions"])
 
 
 def test_fit_refuses_chinchilla_on_one_line(
@@ -215,10 +223,10 @@ def test_people_get_every_target_in_a_hundred_columns_and_each_caution_once(
 
 
 def test_people_get_tables_and_cautions(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["fit", str(table), "--law", "power", "--bootstrap", "0"]) == 0
+    assert main(["fit", str(table), "--bootstrap", "0"]) == 0
     out = capsys.readouterr().out
     assert "irreducible" in out
-    assert "power law of loss, 14 runs" in out
+    assert "power_floor law of loss, 14 runs" in out
 
 
 def test_grade_gives_a_verdict_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

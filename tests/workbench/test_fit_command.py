@@ -13,7 +13,7 @@ import pytest
 
 from workbench.cli import main
 from workbench.commands.fit import LawName
-from workbench.estimate import Law
+from workbench.estimate import AUTO, Law
 
 CONSTANTS = {"irreducible": 1.8, "a": 480.0, "b": 2100.0, "alpha": 0.35, "beta": 0.37}
 
@@ -48,7 +48,7 @@ def test_the_command_knows_every_law_of_the_catalogue() -> None:
 
     from fits.estimators.catalogue import CATALOGUE
 
-    assert {law.value for law in LawName} == set(CATALOGUE) == set(get_args(Law))
+    assert {law.value for law in LawName} - {AUTO} == set(CATALOGUE) == set(get_args(Law))
 
 
 def test_chinchilla_by_name(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,7 +73,7 @@ def test_a_pinned_floor_is_provenance(table: Path, capsys: pytest.CaptureFixture
     assert fit["constants"]["irreducible"] == pytest.approx(1.7)
     assert fit["floor"] == 1.7 and "floor=1.7" in fit["estimator"]
     assert any("floor_pinned: the irreducible loss is set to 1.7" in c for c in fit["cautions"])
-    for law, floor in (("kaplan", 1.0), ("experts", 1.0), ("chinchilla", -1.0)):
+    for law, floor in (("kaplan", 1.0), ("power", 1.0), ("experts", 1.0), ("chinchilla", -1.0)):
         found = run(capsys, table, "--law", law, "--floor", floor, status=2)
         assert "floor" in found["error"]["remedy"] or "at least 0" in found["error"]["remedy"]
     found = run(capsys, table, "--law", "chinchilla", "--floor", 99, status=1)

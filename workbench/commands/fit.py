@@ -18,8 +18,9 @@ Part = Annotated[
 
 
 class LawName(StrEnum):
-    """The laws that can be asked for by name."""
+    """The laws that can be asked for by name; auto chooses one in compute."""
 
+    auto = "auto"
     power = "power"
     power_floor = "power_floor"
     broken = "broken"
@@ -40,10 +41,10 @@ def command(
         LawName,
         typer.Option(
             "--law",
-            help="In compute (power: with a floor where the runs can show one), in sizes and "
-            "tokens, in experts, or with repeated data.",
+            help="In compute (auto: power_floor where the runs can show a floor, else power), in "
+            "sizes and tokens, in experts, or with repeated data.",
         ),
-    ] = LawName.power,
+    ] = LawName.auto,
     part: Part = None,
     floor: Annotated[
         float | None,
