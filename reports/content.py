@@ -76,7 +76,7 @@ class Content:
     def ratios(self) -> dict[str, float | None]:
         """Compute ratio by prediction: target over the largest run used, or else as asked."""
         return {
-            item.name: number(item.compute_ratio) or number(item.ratio)
+            item.name: number(item.compute_ratio) or number(item.ratio_asked)
             for item in self.inputs.predictions
         }
 
@@ -231,7 +231,7 @@ def _prediction_record(
     outcomes = content.outcomes[prediction.name]
     return {
         "prediction": prediction.name,
-        "ratio_asked": prediction.ratio,
+        "ratio_asked": prediction.ratio_asked,
         "compute_ratio": prediction.compute_ratio,
         "sealed_before_target": None if seal is None else seal.get("sealed_before_target"),
         "loss": outcomes.loss.as_json(),

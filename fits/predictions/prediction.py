@@ -38,11 +38,11 @@ JUST_ABOVE = 0.05  # runs above the limit by no more are listed as left out
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """One target predicted from runs of at most target / ratio."""
+    """One target predicted from runs far below it."""
 
     schema: int = SCHEMA
     name: str  # such as x30
-    ratio: float  # asked for
+    ratio_asked: float  # runs of at most target / ratio_asked were allowed
     compute_ratio: float | None  # target over the largest run used; None if nothing was fitted
     target: dict[str, Any]  # flops, n_active, tokens, run_id, …
     loss: Estimate  # the headline
@@ -61,6 +61,8 @@ class Prediction:
     def from_json(cls, text: str, where: str = "prediction") -> "Prediction":
         """The prediction that `to_json` wrote; ValueError for unknown keys or another schema."""
         data = json.loads(text)
+        if "ratio" in data:  # as ledgers of version 0.1 have it
+            data["ratio_asked"] = data.pop("ratio")
         allowed = {f.name for f in fields(cls)}
         if unknown := set(data) - allowed:
             raise ValueError(f"{where}: unknown key {min(unknown)!r}; allowed: {sorted(allowed)}")
@@ -119,7 +121,7 @@ def predict_target(
     pass_rate, buckets = predict_passes(graded, flops, grid, seed)
     largest = _largest(ladder, (loss, *parts.values(), pass_rate, *buckets.values()))
     return Prediction(
-        name=f"x{ratio:g}", ratio=float(ratio),
+        name=f"x{ratio:g}", ratio_asked=float(ratio),
         compute_ratio=None if largest is None else flops / largest,
         target=inside(dict(target)), loss=loss, parts=parts, pass_rate=pass_rate, buckets=buckets,
         inputs_hash=inputs_hash(ladder, graded, target, loss_weights), seed=seed,

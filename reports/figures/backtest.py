@@ -178,7 +178,7 @@ def _draw_bar(axes: Axes, at: float, row: dict[Any, Any], look: Look) -> None:
 
 
 def error_table(table: pd.DataFrame) -> pd.DataFrame:
-    """The median of absolute errors in percent, by law and band of ratio: law, ratio, percent."""
+    """Median of absolute errors by law and band of ratio: law, compute_ratio, percent."""
     rows = []
     band = np.digitize(floats(table, "compute_ratio"), BANDS)
     sizes = np.abs(floats(table, "percent"))
@@ -188,7 +188,7 @@ def error_table(table: pd.DataFrame) -> pd.DataFrame:
             if chosen.any():
                 ratio = np.exp(np.log(floats(table, "compute_ratio")[chosen]).mean())
                 rows.append((law, float(ratio), float(np.median(sizes[chosen]))))
-    return pd.DataFrame(rows, columns=["law", "ratio", "percent"])
+    return pd.DataFrame(rows, columns=["law", "compute_ratio", "percent"])
 
 
 def _draw_errors(axes: Axes, table: pd.DataFrame, looks: list[Look]) -> None:
@@ -203,7 +203,7 @@ def _draw_errors(axes: Axes, table: pd.DataFrame, looks: list[Look]) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: plain_label(value)))
     for look in reversed(looks):
         rows = _of(medians, look.law)
-        axes.plot(floats(rows, "ratio"), floats(rows, "percent"), color=look.color,
+        axes.plot(floats(rows, "compute_ratio"), floats(rows, "percent"), color=look.color,
                   marker=look.mark, markersize=4.2, markeredgewidth=1.0,
                   linewidth=1.8 if look.bars else 0.8, markerfacecolor="white",
                   zorder=5 if look.bars else 3)  # fmt: skip

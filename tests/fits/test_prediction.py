@@ -59,6 +59,9 @@ def test_json_and_back_is_identity(prediction):
         Prediction.from_json(json.dumps(json.loads(text) | {"extra": 1}))
     with pytest.raises(ValueError, match="schema is 2"):
         Prediction.from_json(json.dumps(json.loads(text) | {"schema": 2}))
+    old = json.loads(text)
+    old["ratio"] = old.pop("ratio_asked")  # as the first ledgers have it
+    assert Prediction.from_json(json.dumps(old)) == Prediction.from_json(text)
     missing = {k: v for k, v in json.loads(text).items() if k != "loss"}
     with pytest.raises(ValueError, match="'loss' is missing"):
         Prediction.from_json(json.dumps(missing))

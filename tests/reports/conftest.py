@@ -156,7 +156,7 @@ def prediction(name: str, ratio: float, runs: pd.DataFrame, **fields: Any) -> Pr
     left = ({"run_id": str(ids[0]), "reason": "800 steps; at least 1,000 are asked"},)
     given: dict[str, Any] = {
         "name": name,
-        "ratio": ratio,
+        "ratio_asked": ratio,
         "compute_ratio": TARGET / high,
         "target": {"flops": TARGET, "n_active": 3.0e5, "tokens": 6.6e6, "run_id": "target"},
         "loss": estimate(law, low, high, naive=naive, runs_used=ids[1:], left_out=left,
@@ -248,8 +248,8 @@ def outside(many: int = 12) -> ReportInputs:
     last = {key: value for key, value in rows[-1].items() if key != "flops"}
     loss = Estimate(**last, band=rows, weights={"power_floor": 1.0})
     item = Prediction(
-        name="target", ratio=1, compute_ratio=25.0, target={"flops": 1e22}, loss=loss, parts={},
-        pass_rate=refusal("no_samples", "no samples were given"), buckets={},
+        name="target", ratio_asked=1, compute_ratio=25.0, target={"flops": 1e22}, loss=loss,
+        parts={}, pass_rate=refusal("no_samples", "no samples were given"), buckets={},
         inputs_hash="", seed=0,
     )  # fmt: skip
     return ReportInputs(title="A table from elsewhere", runs=runs, predictions=(item,))

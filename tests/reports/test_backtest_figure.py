@@ -73,7 +73,7 @@ def test_errors_are_medians_by_band_of_ratio() -> None:
     table = error_table(backtest_table(rows()))
     own = table[table["law"] == "last two rungs"]
     assert own["percent"].tolist() == pytest.approx([0.032, 0.31, 3.2, 80])
-    assert own["ratio"].tolist() == pytest.approx([3.2, 31, 320, 900])
+    assert own["compute_ratio"].tolist() == pytest.approx([3.2, 31, 320, 900])
 
 
 @pytest.mark.parametrize(

@@ -209,7 +209,7 @@ def test_full_disk_stops_the_target_and_goes_on_when_there_is_space(
 
 def edited(entries: list[dict[str, Any]]) -> None:
     """A better prediction after the fact; hashes and links are left as they were."""
-    entries[0]["body"]["prediction"]["ratio"] = 4.0
+    entries[0]["body"]["prediction"]["ratio_asked"] = 4.0
 
 
 def backdated(entries: list[dict[str, Any]]) -> None:
