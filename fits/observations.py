@@ -10,6 +10,7 @@ Columns of a run table that this room reads (all others are carried along untouc
 | `n_total`, `n_experts` | parameters held; experts a layer (1 if dense) | laws of experts |
 | `unique_tokens` | distinct tokens, where data was repeated | the law of repeated data |
 | `run_id`, `seed` | provenance; runs of one `run_id` are one cluster in a bootstrap | no |
+| `row_name` | a name of the row alone, where one `run_id` has several rows | no |
 | `weight` | weight of the run in the objective (default 1) | no |
 
 A missing number in `flops`, `loss` or another column used here is an error that names the row:
@@ -69,7 +70,7 @@ class Observations(Points):
     loss: Vector
     weight: Vector
     cluster: Indices  # runs that a bootstrap moves together
-    run_id: tuple[str, ...]
+    run_id: tuple[str, ...]  # as `run_names` has them, one a row
 
     @property
     def x(self) -> Vector:
@@ -131,7 +132,27 @@ def numbers(table: pd.DataFrame, column: str, *, positive: bool = True) -> Vecto
 
 
 def run_names(table: pd.DataFrame) -> tuple[str, ...]:
-    """A name for each row: its run_id, or `row 3` where there is none.
+    """A name for each row: its row_name, else its run_id, else `row 3`."""
+    if "row_name" in table.columns:
+        return tuple(str(v) for v in table["row_name"].tolist())
+    return run_ids(table)
+
+
+def name_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with a `row_name` like "a (row 3)" where a run_id repeats; without one elsewhere.
+
+    The number is the index label: of a table as read from a file, the place in it.
+    """
+    bare = table.drop(columns="row_name", errors="ignore")
+    repeated = bare["run_id"].duplicated(keep=False)
+    if not repeated.any():
+        return bare
+    ids = bare["run_id"].astype(str)
+    return bare.assign(row_name=ids.where(~repeated, ids + [f" (row {row})" for row in bare.index]))
+
+
+def run_ids(table: pd.DataFrame) -> tuple[str, ...]:
+    """The run of each row: its run_id, or `row 3` where there is none.
 
     The number is the index label, so that a row keeps its name when others are taken out.
     """
@@ -157,12 +178,12 @@ def observe(table: pd.DataFrame, *, loss: str = "loss") -> Observations:
     at = points(table)
     weighted = "weight" in table.columns
     weight = numbers(table, "weight") if weighted else np.ones(len(table))
-    names = run_names(table)
+    names, runs = run_names(table), run_ids(table)
     keys = [v for v in (losses, at.n_experts, at.n_total, at.tokens, at.n) if v is not None]
-    by_name = np.asarray(names, dtype=str)
-    order = np.lexsort([by_name, *keys, flops]) if len(names) else np.arange(0)
+    by_name = np.asarray(runs, dtype=str)
+    order = np.lexsort([by_name, *keys, flops]) if len(runs) else np.arange(0)
     first: dict[str, int] = {}
-    cluster = np.array([first.setdefault(names[i], len(first)) for i in order], dtype=np.int64)
+    cluster = np.array([first.setdefault(runs[i], len(first)) for i in order], dtype=np.int64)
     ordered = at.take(order)
     return Observations(
         **{f.name: getattr(ordered, f.name) for f in fields(Points)},

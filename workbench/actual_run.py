@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from fits.observations import run_names
 from fits.predictions.prediction import Prediction
 from workbench.errors import InputError
 from workbench.output import plain
@@ -24,9 +25,10 @@ def sealed_run(runs: pd.DataFrame, sealed: Mapping[str, Prediction]) -> str | No
         return None
     for prediction in sealed.values():
         found = alike(runs, prediction.target)
-        found &= ~runs["run_id"].isin(prediction.loss.runs_used)
-        if found.any():
-            return str(runs.loc[found, "run_id"].iloc[0])
+        fitted = set(prediction.loss.runs_used)
+        names = [name for name in run_names(runs[found]) if name not in fitted]
+        if names:
+            return names[0]
     return None
 
 
@@ -49,23 +51,22 @@ def with_actual(
     runs: pd.DataFrame, path: Path, name: str | None
 ) -> tuple[pd.DataFrame, dict[str, Any] | None, list[str]]:
     """The runs with the target's role set, what the target measured, and what to know of it."""
-    runs = runs.copy()
-    over = ended(runs)
+    runs, over, chosen = runs.copy(), ended(runs), pd.Series(True, runs.index)
     if name is not None:
-        chosen = runs["run_id"] == name
+        chosen = (runs["run_id"] == name) | pd.Series(run_names(runs), runs.index).eq(name)
         if not chosen.any():
             raise InputError(f"{path} has no run {name!r}", "name one of its run_id")
         if not (chosen & over).any():
             what = f"{path}: run {name!r} has not ended, or its flops are empty"
             raise InputError(what, "name a run that finished or diverged")
         runs.loc[chosen, "role"] = "target"
-    rows = runs[(runs["role"] == "target") & over & (name is None or runs["run_id"] == name)]
+    rows = runs[(runs["role"] == "target") & over & chosen]
     if rows.empty:
         return runs, None, []
     row = rows.iloc[0]
     notes = []
     if len(rows) > 1:
-        notes.append(f"{len(rows)} rows are targets; {row['run_id']} is compared, the first")
+        notes.append(f"{len(rows)} rows are targets; {run_names(rows)[0]} is compared, the first")
     lost = row["status"] == "diverged"
     keys = ("run_id", *TARGET_KEYS, *(() if lost else ("loss", "loss_se")))
     measured = {key: plain(row[key]) for key in keys if key in row and pd.notna(row[key])}

@@ -13,7 +13,7 @@ import pandas as pd
 from fits.allocation.compare import Comparison, allocate
 from fits.allocation.cost import Cost
 from fits.allocation.path import Interval
-from fits.observations import FitError
+from fits.observations import FitError, name_rows, run_names
 from fits.screens import screen
 from workbench.errors import InputError
 from workbench.estimate import ladder_rows, loss_column, table_hash
@@ -93,11 +93,11 @@ def allocate_table(
         raise FitError("all_screened", "no run passes the screens with its n_active and tokens")
     asked = tuple(flops) or tuple(float(usable["flops"].max()) * times for times in AHEAD)
     comparison = allocate(usable, asked, loss=column, draws=draws, rng=np.random.default_rng(seed))
-    used = set(map(str, usable["run_id"]))
+    used = set(run_names(usable))
     reasons = [(str(r), str(why)) for r, why in screened.left_out.itertuples(index=False)]
     left_out = [{"run_id": run, "reason": why} for run, why in reasons if run not in used]
-    lost = screened.grid[unsized]["run_id"]
-    left_out += [{"run_id": str(run), "reason": "n_active or tokens is empty"} for run in lost]
+    lost = run_names(screened.grid[unsized])
+    left_out += [{"run_id": run, "reason": "n_active or tokens is empty"} for run in lost]
     record = Allocation(
         schema=SCHEMA,
         loss=column,
@@ -126,7 +126,7 @@ def _named_curves(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     if (runs["name"] == "").any() or counts.median() < CHECKPOINTS:
         return runs, []
     note = f"rows of one name are taken as checkpoints of one run ({counts.size} runs)"
-    return runs.assign(run_id=runs["name"]), [note]
+    return name_rows(runs.assign(run_id=runs["name"])), [note]
 
 
 def figure_png(comparison: Comparison) -> bytes:

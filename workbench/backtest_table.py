@@ -17,7 +17,7 @@ import pandas as pd
 from fits.estimators.catalogue import CATALOGUE, lookup
 from fits.forecast import forecast_column
 from fits.naive import last_two_rungs
-from fits.observations import FitError, observe, points
+from fits.observations import FitError, observe, points, run_names
 from fits.screens import Screened, screen
 from fits.shape import frontier
 from workbench.estimate import ladder_rows, loss_column
@@ -100,7 +100,7 @@ def backtest_runs(
 
 def _kept_out(runs: pd.DataFrame, screened: Screened) -> list[str]:
     """How many runs no law sees, with the reason that is given most often."""
-    names = set(runs["run_id"].astype(str)) - set(screened.grid["run_id"].astype(str))
+    names = set(run_names(runs)) - set(run_names(screened.grid))
     if not names:
         return []
     reasons = screened.left_out[screened.left_out["run_id"].isin(names)]["reason"].value_counts()
@@ -149,8 +149,8 @@ def _target(held: pd.DataFrame, screened: Screened, column: str) -> dict[str, fl
     """
     nominal = held[held.index.isin(screened.kept.index)]
     held = held if nominal.empty else nominal
-    named = held.assign(run_id=held.index.astype(str))  # a table may name checkpoints alike
-    held = held[named["run_id"].isin(frontier(observe(named, loss=column)).run_id)]
+    best = set(frontier(observe(held, loss=column)).run_id)
+    held = held[[name in best for name in run_names(held)]]
     target = {"actual": float(np.exp(np.log(held[column]).mean()))}
     for name in SIZES:
         if name in held.columns and bool(held[name].notna().all()):

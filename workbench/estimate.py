@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from fits.estimators.catalogue import Fitter, lookup
-from fits.observations import FitError, Observations, observe
+from fits.observations import FitError, Observations, observe, run_names
 from fits.screens import Screened, screen
 from fits.shape import frontier, shows_floor
 from fits.uncertainty.bootstrap import FEW_CLUSTERS, intervals
@@ -175,7 +175,7 @@ def _left_out(
     left_out = [(str(r), str(why)) for r, why in screened.left_out.itertuples(index=False)]
     if not lookup(law).in_compute:
         left_out = [(run, why) for run, why in left_out if run not in used]
-    rest = set(map(str, runs["run_id"])) - used - {run for run, _ in left_out}
+    rest = set(run_names(runs)) - used - {run for run, _ in left_out}
     left_out += [(run, "above the lower envelope at its compute") for run in sorted(rest)]
     return tuple({"run_id": run, "reason": why} for run, why in left_out)
 

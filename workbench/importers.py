@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fits.observations import name_rows
 from model.records import write_atomic
 from workbench.columns import NUMERIC, NUMERIC_PART, TEXT, Origin, origins, parse_columns
 from workbench.errors import InputError
@@ -110,7 +111,7 @@ def _typed_table(path: Path, source: Source, asked: dict[str, str]) -> Imported:
         table = table.drop(index=repeated)
     findings += check_table(table)
     return Imported(
-        table=table,
+        table=name_rows(table),
         columns={column: origin.text for column, origin in sources.items()},
         findings=tuple(findings),
         left_out=tuple(left_out),
@@ -282,6 +283,7 @@ def check_out(path: Path) -> None:
 def table_bytes(table: pd.DataFrame, path: Path) -> bytes:
     """What `write_table` writes, in the form that the name asks for."""
     check_out(path)
+    table = table.drop(columns="row_name", errors="ignore")
     if path.suffix.lower() == ".parquet":
         return bytes(table.to_parquet(index=False))
     return table.to_csv(index=False).encode()

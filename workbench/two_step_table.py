@@ -12,7 +12,7 @@ import pandas as pd
 
 from fits.downstream.tasks import Task
 from fits.downstream.two_step import fit_two_step
-from fits.observations import points
+from fits.observations import points, run_names
 from workbench.errors import InputError
 from workbench.estimate import ladder_rows, table_hash
 from workbench.importers import import_table
@@ -76,7 +76,7 @@ def forecast_task(
         predictions=tuple({str(k): v for k, v in row.items()} for row in rows),
         runs_used=found.runs,
         left_out=tuple(
-            {"run_id": str(run), "reason": "as large as the target"} for run in large["run_id"]
+            {"run_id": str(run), "reason": "as large as the target"} for run in run_names(large)
         ),
         bootstrap=draws,
         seed=seed,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from fits.observations import Indices, Vector, numbers, run_names
+from fits.observations import Indices, Vector, numbers, run_ids
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,7 @@ def checkpoints_of(table: pd.DataFrame, task: Task) -> Checkpoints:
         raise ValueError(
             f"row {row}: {task.accuracy} is {accuracy[wrong[0]]:g}; it must be a share in 0 … 1"
         )
-    names = np.array(run_names(table), dtype=str)
+    names = np.array(run_ids(table), dtype=str)
     order = np.lexsort([names, accuracy, bits])
     known, cluster = np.unique(names, return_inverse=True)
     return Checkpoints(
@@ -74,7 +74,7 @@ def smoothed(
     if window < 1 or not 0 <= skip < 1:
         raise ValueError(f"window {window} must be at least 1 and skip {skip} in 0 … 1")
     tokens = numbers(table, "tokens")
-    ordered = table.assign(tokens=tokens, run_id=list(run_names(table)))
+    ordered = table.assign(tokens=tokens, run_id=list(run_ids(table)))
     ordered = ordered.sort_values(["run_id", "tokens"], kind="stable")
     columns = [task.bits, task.accuracy]
     last = ordered.groupby("run_id")["tokens"].transform("max")

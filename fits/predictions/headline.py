@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from fits.forecast import Forecast, forecast_column
-from fits.observations import FitError, Matrix, Vector, budgets
+from fits.observations import FitError, Matrix, Vector, budgets, run_names
 from fits.predictions.estimate import Estimate, band_rows, named_rows, plain, refusal
 from fits.screens import Epochs
 from fits.uncertainty.quantiles import comonotone, quantile_table
@@ -131,8 +131,8 @@ def _without_left_out(
     if "run_id" not in runs.columns or not rows:
         return runs, pd.DataFrame(columns=["run_id", "reason"])
     gone = pd.concat(rows, ignore_index=True).drop_duplicates("run_id")
-    named = runs["run_id"].astype(str)
-    return runs[~named.isin(set(gone["run_id"].astype(str)))], gone[gone["run_id"].isin(named)]
+    named, out = run_names(runs), set(gone["run_id"])
+    return runs[[name not in out for name in named]], gone[gone["run_id"].isin(named)]
 
 
 def _direct(direct: Forecast, missing: list[str], had_parts: bool) -> Estimate:

@@ -248,11 +248,8 @@ def _largest(ladder: pd.DataFrame, estimates: tuple[Estimate, ...]) -> float | N
     used = {r for e in estimates if e.median is not None for r in e.runs_used}
     if not used:
         return None
-    if "run_id" in ladder.columns:
-        chosen = ladder[ladder["run_id"].astype(str).isin(used)]
-    else:
-        chosen = ladder
-    return float(chosen["flops"].max())
+    chosen = ladder[[name in used for name in run_names(ladder)]]
+    return float((ladder if chosen.empty else chosen)["flops"].max())
 
 
 def _cautions(ladder: pd.DataFrame, loss: Estimate) -> tuple[str, ...]:
@@ -273,7 +270,7 @@ def inputs_hash(
     """sha256 of the tables used (rows in any order), the target and the weights."""
     digest = hashlib.sha256()
     for table in (runs, samples):
-        ordered = table.reindex(sorted(table.columns), axis=1)
+        ordered = table.reindex(sorted(set(table.columns) - {"row_name"}), axis=1)
         lines = ordered.to_csv(index=False, float_format="%.17g").splitlines()
         digest.update("\n".join([*lines[:1], *sorted(lines[1:]), ""]).encode())
     rest = {"target": inside(dict(target)), "loss_weights": loss_weights}

@@ -2,7 +2,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fits.observations import FitError, budget_means, budgets, observe
+from fits.observations import (
+    FitError,
+    budget_means,
+    budgets,
+    name_rows,
+    observe,
+    run_names,
+)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -1.0, 0.0, "4.4 nats", None, True])
@@ -35,6 +42,16 @@ def test_row_order_does_not_matter():
 def test_runs_of_one_id_are_one_cluster():
     table = pd.DataFrame({"flops": [1e9, 1e10, 1e11], "loss": [4.0, 3.0, 2.0]})
     assert observe(table.assign(run_id=["a", "b", "a"])).cluster.tolist() == [0, 1, 0]
+
+
+def test_rows_of_one_run_have_names_of_their_own_and_stay_one_cluster():
+    table = pd.DataFrame({"flops": [1e9, 1e10, 1e11], "loss": [4.0, 3.0, 2.0]}, index=[1, 2, 4])
+    named = name_rows(table.assign(run_id=["a", "b", "a"]))
+    assert run_names(named) == ("a (row 1)", "b", "a (row 4)")
+    assert run_names(named.iloc[2:]) == ("a (row 4)",)
+    obs = observe(named)
+    assert obs.cluster.tolist() == [0, 1, 0] and obs.run_id == run_names(named)
+    assert "row_name" not in name_rows(named.assign(run_id=["a", "b", "c"]))
 
 
 def test_a_refusal_has_a_name():

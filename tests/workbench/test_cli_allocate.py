@@ -53,7 +53,7 @@ def test_allocate_compares_the_approaches(
     assert 6 * row["n"] * row["tokens"] == pytest.approx(1e22)
     assert [item["flops"] for item in found["disagreement"]] == [1e21, 1e22]
     assert [row["run_id"] for row in found["left_out"]] == ["lost"]
-    assert "status is missing" in found["left_out"][0]["reason"]
+    assert "status is failed" in found["left_out"][0]["reason"]
     assert picture.read_bytes().startswith(b"\x89PNG")
     before = picture.read_bytes()
     assert run(capsys, *words, "--figure", picture) == found

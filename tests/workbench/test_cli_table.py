@@ -95,6 +95,19 @@ def test_fit_names_runs_that_it_leaves_out(
     assert any("row 15" in text for text in fit["cautions"])
 
 
+def test_a_row_left_out_is_named_where_other_rows_of_its_run_are_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = planted(tmp_path / "runs.csv", extra="r3-1,1,1e18,9e7,1.8e11,3.9,1\n")
+    fit = run(capsys, "fit", path, "--law", "power", "--bootstrap", 0)
+    assert [row["run_id"] for row in fit["left_out"]] == ["r3-1 (row 15)"]
+    assert "r3-1 (row 8)" in fit["runs_used"] and "r3-0" in fit["runs_used"]
+    (found,) = run(capsys, "predict", path, "--target", "flops=1e21")["predictions"]
+    assert [row["run_id"] for row in found["loss"]["left_out"]] == ["r3-1 (row 15)"]
+    main(["import", str(path), "--out", str(tmp_path / "again.csv")])
+    assert "row_name" not in (tmp_path / "again.csv").read_text()
+
+
 def test_an_unknown_part_is_refused_with_those_there_are(
     table: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
