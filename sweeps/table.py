@@ -224,6 +224,7 @@ def _cost(result: RunResult | None) -> dict[str, Any]:
     for stage in ("start", "train", "evaluate", "save"):
         row[f"seconds_{stage}"] = getattr(result.seconds, stage) if result else None
     row["restarts"] = result.restarts if result else None
+    row["world_size"] = result.world_size if result else None
     row["annealed"] = result.annealed if result else None
     return row
 

@@ -202,7 +202,8 @@ class Decoder(nn.Module):
 
         `patches` (images, P, pixels) fill the image positions (inputs == image_token) in
         row-major order. `image_ids` (rows with images, T) belongs to the LAST rows: 0 is text,
-        k > 0 the row's k-th image. With a `cache`, inputs continue what it holds.
+        k > 0 the row's k-th image. Patches without `image_ids` are encoded and shown nowhere, so
+        that the encoder has a gradient of zero. With a `cache`, inputs continue what it holds.
         """
         x_BTD, routings = self.hidden(inputs_BT, patches, image_ids, cache)
         router = summarise(routings, self.router) if routings else None
@@ -226,7 +227,7 @@ class Decoder(nn.Module):
             )
         x_BTD = F.embedding(inputs_BT, self.embedding)
         if patches is not None:
-            x_BTD = self._place_images(x_BTD, inputs_BT, patches)
+            x_BTD = self._place_images(x_BTD, inputs_BT, patches, image_ids is not None)
         rotary = (self.cos_KT[:, start : start + length], self.sin_KT[:, start : start + length])
         visibility = Visibility(images_BS=image_ids)
         routings = []
@@ -253,10 +254,14 @@ class Decoder(nn.Module):
             for block, load_E in zip(self.blocks, load_LE, strict=True):
                 cast(Experts, cast(Block, block).feed).router.move_bias(load_E)
 
-    def _place_images(self, x_BTD: Tensor, inputs_BT: Tensor, patches: Tensor) -> Tensor:
+    def _place_images(
+        self, x_BTD: Tensor, inputs_BT: Tensor, patches: Tensor, shown: bool
+    ) -> Tensor:
         if self.vision is None:
             raise ValueError("patches were given to a model without vision")
         encoded = self.vision(patches).to(x_BTD.dtype).flatten(0, 1)
+        if not shown:
+            encoded = encoded[:0]
         at = torch.eq(inputs_BT, cast(int, self.image_token)).flatten()
         # their number is known: masked_scatter would stop a CUDA queue in its backward to count
         where = at.nonzero_static(size=encoded.shape[0])[:, 0]

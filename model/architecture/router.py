@@ -38,6 +38,7 @@ class RouterOutput:
     balance_loss: Tensor
     z_loss: Tensor
     entropy: Tensor
+    counts_LE: Tensor
     load_LE: Tensor
     dead: Tensor
 
@@ -96,10 +97,15 @@ class Router(nn.Module):
             self.bias += self.spec.bias_rate * torch.sign(load_E.mean() - load_E)
 
 
+def load_of(counts_LE: Tensor) -> Tensor:
+    """Each expert's part of its layer's assignments."""
+    return counts_LE / counts_LE.sum(-1, keepdim=True)
+
+
 def summarise(layers: list[Routing], spec: RouterSpec) -> RouterOutput:
     """The layers' routing joined; the load is a part of all assignments, 1 / E when even."""
     counts_LE = torch.stack([layer.counts_E for layer in layers])
-    load_LE = counts_LE / counts_LE.sum(-1, keepdim=True)
+    load_LE = load_of(counts_LE)
     entropy = -torch.special.xlogy(load_LE, load_LE).sum(-1).mean()
     balance = torch.stack([layer.balance_loss for layer in layers]).mean()
     z_loss = torch.stack([layer.z_loss for layer in layers]).mean()
@@ -111,6 +117,7 @@ def summarise(layers: list[Routing], spec: RouterSpec) -> RouterOutput:
         balance_loss=balance.detach(),
         z_loss=z_loss.detach(),
         entropy=entropy / torch.log(torch.tensor(float(load_LE.shape[1]))),
+        counts_LE=counts_LE,
         load_LE=load_LE,
         dead=(counts_LE == 0).sum(),
     )

@@ -171,6 +171,7 @@ def _result(
     tokens = sequences * spec.shape.context
     flops = float(train_flops(spec.shape, sequences=sequences, images=state.images))
     seconds = state.watch.total()
+    peak = None if peak is None else peak * state.world_size
     return RunResult(
         run_id=run_id(spec),
         status=status,
@@ -201,6 +202,7 @@ def _result(
         device=device_name(spec.execution.device),
         versions=versions(),
         restarts=state.restarts,
+        world_size=state.world_size,
         annealed=status is RunStatus.FINISHED and is_annealed(spec.schedule),
         notes=tuple(state.notes),
     )

@@ -31,8 +31,25 @@ def claim(spec: RunSpec, run_folder: Path, data_folder: Path) -> None:
     """Write the spec, and where its data lies, into the folder.
 
     Raises ValueError where the folder is another run's, where this machine lacks what the spec's
-    execution asks for, or where it was planned with other model code than this: its id would then
-    name a result that this code does not give.
+    execution asks for, or where it was planned with other model code than this.
+    """
+    check_machine(spec)
+    path = run_folder / SPEC_NAME
+    if not path.exists():
+        write_atomic(path, canonical(spec) + "\n")
+    elif run_id(load_spec(run_folder)) != run_id(spec):
+        raise ValueError(
+            f"{path} is another run's spec, not that of {run_id(spec)}. Choose another run folder"
+        )
+    write_atomic(
+        run_folder / PLACE_NAME, canonical({"data_folder": str(data_folder.resolve())}) + "\n"
+    )
+
+
+def check_machine(spec: RunSpec) -> None:
+    """Raise ValueError where this machine, or this code, would train something else.
+
+    Other model code than the spec's would give a result that its id does not name.
     """
     if spec.model_source != model_source_hash():
         raise ValueError(
@@ -45,16 +62,6 @@ def claim(spec: RunSpec, run_folder: Path, data_folder: Path) -> None:
             f"{socket.gethostname()} cannot train run {run_id(spec)} as it was planned: {lacking}. "
             "Run it where that is given, or plan again for such a machine"
         )
-    path = run_folder / SPEC_NAME
-    if not path.exists():
-        write_atomic(path, canonical(spec) + "\n")
-    elif run_id(load_spec(run_folder)) != run_id(spec):
-        raise ValueError(
-            f"{path} is another run's spec, not that of {run_id(spec)}. Choose another run folder"
-        )
-    write_atomic(
-        run_folder / PLACE_NAME, canonical({"data_folder": str(data_folder.resolve())}) + "\n"
-    )
 
 
 def data_folder_of(run_folder: Path) -> Path:
@@ -103,12 +110,11 @@ def resume(state: TrainingState, run_folder: Path) -> bool:
         shutil.rmtree(leftover, ignore_errors=True)
     checkpoint, notes = latest_checkpoint(run_folder)
     state.notes.extend(notes)
-    if checkpoint is not None:
-        state.restore(checkpoint)
-    elif (run_folder / METRICS_NAME).exists():
+    over = state.restore(checkpoint)
+    if checkpoint is None and (run_folder / METRICS_NAME).exists():
         state.restarts += 1
     truncate_metrics(run_folder / METRICS_NAME, state.step)
-    return checkpoint is not None and bool(checkpoint.state["over"])
+    return over
 
 
 def log(run_folder: Path, message: str) -> None:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.training.ranks import ALONE, Ranks
 from model.training.spec import RunSpec
 
 if TYPE_CHECKING:
@@ -18,12 +19,13 @@ if TYPE_CHECKING:
 
 
 class Inputs(NamedTuple):
-    """One batch on the device; rows with images come last."""
+    """A batch, or a rank's rows of one, on the device; rows with images come last."""
 
     inputs_BT: Tensor
     targets_BT: Tensor
     weights_BT: Tensor
-    patches: Tensor | None  # (images, patches, patch_dim), in the order of the image positions
+    patches: Tensor | None  # (images, patches, patch_dim), in the order of the image positions;
+    # one image that is shown nowhere where only other ranks' rows have some
     image_ids: Tensor | None  # (rows with images, T): 0 text, k > 0 the row's k-th image
 
 
@@ -45,8 +47,10 @@ def to_inputs(
     )
 
 
-def training_batches(dataset: Dataset, spec: RunSpec, start: int) -> Iterator[tuple[Batch, Inputs]]:
-    """The batches of steps `start` … `spec.steps` − 1.
+def training_batches(
+    dataset: Dataset, spec: RunSpec, start: int, ranks: Ranks = ALONE
+) -> Iterator[tuple[Batch, Inputs]]:
+    """The batches of steps `start` … `spec.steps` − 1, whole, and this rank's rows as inputs.
 
     Each is a pure function of (manifest, seed, step). On CUDA one thread prepares the next while
     the device computes; on a CPU that would only take the core away from it.
@@ -55,8 +59,10 @@ def training_batches(dataset: Dataset, spec: RunSpec, start: int) -> Iterator[tu
 
     def load(step: int) -> tuple[Batch, Inputs]:
         batch = dataset.batch(spec.seed, step, spec.batch)
+        own = ranks.rows(spec.batch)
+        patches, image_ids = _images(batch, own)
         return batch, to_inputs(
-            batch.tokens, batch.loss_weight, batch.patches, batch.image_ids, device
+            batch.tokens[own], batch.loss_weight[own], patches, image_ids, device
         )
 
     if device == "cpu":
@@ -70,6 +76,22 @@ def training_batches(dataset: Dataset, spec: RunSpec, start: int) -> Iterator[tu
             if step + 1 < spec.steps:
                 ahead = pool.submit(load, step + 1)
             yield ready
+
+
+def _images(batch: Batch, rows: slice) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
+    """Patches and image numbers of some rows of a batch.
+
+    Where the batch has images and these rows have none, one is given without a number: the encoder
+    then takes part in the step here too, with a gradient of zero.
+    """
+    if batch.patches is None or batch.image_ids is None:
+        return None, None
+    with_images = batch.image_ids.shape[0]
+    text, each = batch.tokens.shape[0] - with_images, batch.patches.shape[0] // with_images
+    first, last = max(rows.start - text, 0), max(rows.stop - text, 0)
+    if first == last:
+        return batch.patches[:1], None
+    return batch.patches[first * each : last * each], batch.image_ids[first:last]
 
 
 def on_device(array: NDArray[Any], device: str) -> Tensor:

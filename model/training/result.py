@@ -77,6 +77,7 @@ class RunResult:
     device: str
     versions: dict[str, str]
     restarts: int
+    world_size: int = 1  # most processes that trained it at once
     annealed: bool  # the learning rate came all the way down
     notes: tuple[str, ...] = field(default=())
 

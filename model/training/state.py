@@ -19,6 +19,7 @@ from model.architecture.decoder import Decoder
 from model.architecture.parametrisation import optimiser_groups
 from model.training.checkpoint import Checkpoint
 from model.training.progress import Stopwatch
+from model.training.ranks import ALONE, Ranks
 from model.training.spec import PARTS, RunSpec
 from model.training.sums import Sums
 
@@ -38,6 +39,7 @@ class TrainingState:
     peaks: list[float]  # peak learning rate of each group
     sums: Sums
     source_part: Tensor  # part of each source, as a place in PARTS
+    ranks: Ranks = ALONE
     step: int = 0  # finished steps
     rows: NDArray[np.int64] = field(
         default_factory=lambda: np.zeros(0, np.int64)
@@ -47,14 +49,19 @@ class TrainingState:
     entropy: float | None = None  # of the router, over the last line's stretch
     dead: int | None = None
     restarts: int = 0
+    world_size: int = 1  # most ranks that trained at once
     watch: Stopwatch = field(default_factory=Stopwatch)
     notes: list[str] = field(default_factory=list)
 
     def checkpoint(self, *, over: bool = False) -> Checkpoint:
-        """A snapshot; without the optimiser where training is over."""
+        """A snapshot; without the optimiser where training is over.
+
+        All ranks call; only rank 0's is whole, and it is what one process alone would have.
+        """
+        self.sums.gather(self.ranks)
         return Checkpoint(
             step=self.step,
-            weights=dict(self.model.state_dict()),
+            weights=self._weights(),
             training=None if over else {**self._moments(), **self.sums.tensors()},
             state={
                 "over": over,
@@ -64,47 +71,84 @@ class TrainingState:
                 "entropy": self.entropy,
                 "dead": self.dead,
                 "restarts": self.restarts,
+                "world_size": self.world_size,
                 "seconds": {name: self.watch.read(name) for name in self.watch.seconds},
                 "notes": list(self.notes),
             },
         )
 
-    def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint."""
-        self.model.load_state_dict(checkpoint.weights)
-        if checkpoint.training is not None:
-            self._load_moments(checkpoint.training)
-            self.sums.load_tensors(checkpoint.training)
-        state = checkpoint.state
-        self.step = checkpoint.step
+    def restore(self, checkpoint: Checkpoint | None) -> bool:
+        """Go on from a checkpoint, None for the beginning; True where training was over.
+
+        All ranks call; rank 0 alone has the checkpoint, and the others' argument is not looked at.
+        """
+        told = self.ranks.tell("checkpoint", None if checkpoint is None else _outline(checkpoint))
+        if told is None:
+            return False
+        whole = checkpoint if self.ranks.first else None
+        for name, tensor in self.model.state_dict().items():
+            self.ranks.fill(tensor, whole.weights[name] if whole else None)
+        if told["training"]:
+            tensors = (whole.training if whole else None) or {}
+            self._load_moments(set(told["training"]), tensors)
+            if self.ranks.first:
+                self.sums.load_tensors(tensors)
+        state = told["state"]
+        self.step = told["step"]
         self.rows = np.asarray(state["rows"], dtype=np.int64)
         self.images, self.smooth = state["images"], state["smooth"]
         self.entropy, self.dead = state["entropy"], state["dead"]
-        self.restarts = state["restarts"] + 1
+        self.restarts, self.world_size = state["restarts"] + 1, state["world_size"]
         for name, seconds in state["seconds"].items():
             self.watch.seconds[name] += seconds
         self.notes = [*state["notes"], *self.notes]
+        return bool(state["over"])
+
+    def whole_model(self) -> Decoder | None:
+        """The model in one piece, for an evaluation; None but at rank 0. All ranks call."""
+        if self.ranks.size == 1:
+            return self.model
+        weights = self._weights()
+        if not self.ranks.first:
+            return None
+        model = build_model(self.spec, self.model.image_token)
+        model.load_state_dict(weights)
+        return model
+
+    def _weights(self) -> dict[str, Tensor]:
+        found = self.model.state_dict()
+        return {name: self.ranks.whole(tensor) for name, tensor in found.items()}
 
     def _moments(self) -> dict[str, Tensor]:
         tensors: dict[str, Tensor] = {}
         for name, parameter in self.model.named_parameters():
             held = self.optimiser.state.get(parameter)
             if held:  # none yet for the image encoder before the first image
-                tensors |= {f"{moment}.{name}": held[moment] for moment in MOMENTS}
-                tensors[f"step.{name}"] = held["step"]
+                kept = (*MOMENTS, "step")
+                tensors |= {f"{key}.{name}": self.ranks.whole(held[key]) for key in kept}
         return tensors
 
-    def _load_moments(self, tensors: dict[str, Tensor]) -> None:
+    def _load_moments(self, names: set[str], tensors: dict[str, Tensor]) -> None:
         for name, parameter in self.model.named_parameters():
-            if f"step.{name}" in tensors:
-                self.optimiser.state[parameter] = {
-                    "step": tensors[f"step.{name}"].to(parameter.device),
-                    **{m: tensors[f"{m}.{name}"].to(parameter.device) for m in MOMENTS},
-                }
+            if f"step.{name}" in names:
+                held = {moment: torch.zeros_like(parameter) for moment in MOMENTS}
+                held["step"] = torch.zeros((), device=parameter.device)
+                for key, tensor in held.items():
+                    self.ranks.fill(tensor, tensors.get(f"{key}.{name}"))
+                self.optimiser.state[parameter] = held
 
 
-def build_model(spec: RunSpec, image_token: int | None) -> Decoder:
-    """An untrained model of the spec, on its device, its weights not yet set."""
+def _outline(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What a rank must know of a checkpoint to take its part of it."""
+    return {
+        "step": checkpoint.step,
+        "state": checkpoint.state,
+        "training": sorted(checkpoint.training or ()),
+    }
+
+
+def build_model(spec: RunSpec, image_token: int | None, device: str | None = None) -> Decoder:
+    """An untrained model of the spec, its weights not yet set; on the spec's device or another."""
     execution = spec.execution
     model = Decoder(
         spec.shape,
@@ -116,16 +160,20 @@ def build_model(spec: RunSpec, image_token: int | None) -> Decoder:
     )
     if execution.compile:
         model.compile()
-    return model.to(execution.device)
+    return model.to(device or execution.device)
 
 
-def begin(spec: RunSpec, dataset: Dataset) -> TrainingState:
-    """A run before its first step; the initial weights follow from the spec's seed alone."""
+def begin(spec: RunSpec, dataset: Dataset, ranks: Ranks = ALONE) -> TrainingState:
+    """A run before its first step; the initial weights follow from the spec's seed alone.
+
+    Of several ranks each draws them all, on the CPU, and keeps its shard.
+    """
     execution, manifest = spec.execution, dataset.manifest
-    model = build_model(spec, manifest.image_token)
+    model = build_model(spec, manifest.image_token, None if ranks.size == 1 else "cpu")
     generator = torch.Generator().manual_seed(spec.seed)
     model.initialise(generator, torch.from_numpy(dataset.log_unigram()))
     model.train()
+    ranks.shard(model, execution.device)
     groups = merged(
         optimiser_groups(
             model,
@@ -150,6 +198,7 @@ def begin(spec: RunSpec, dataset: Dataset) -> TrainingState:
         peaks=[float(group["lr"]) for group in optimiser.param_groups],
         sums=Sums.zeros(spec.shape.layers, spec.shape.experts, execution.device),
         source_part=torch.tensor([PARTS.index(kind) for kind in kinds], device=execution.device),
+        ranks=ranks,
         rows=np.zeros(len(kinds), dtype=np.int64),
     )
 

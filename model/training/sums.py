@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from model.training.ranks import Ranks
 from model.training.spec import PARTS
 
 
 @dataclass(slots=True)
 class Sums:
-    """Sums over the steps since the last line."""
+    """Sums over the steps since the last line; of several ranks, each has its rows' losses."""
 
     loss: Tensor  # by part: weight times cross-entropy
     weight: Tensor  # by part
@@ -49,6 +50,14 @@ class Sums:
         """Begin a new line."""
         for name in self.__slots__:
             getattr(self, name).zero_()
+
+    def gather(self, ranks: Ranks) -> None:
+        """Bring the losses of all ranks' rows to rank 0. All call."""
+        if ranks.size > 1:
+            ranks.add(self.loss, self.weight)
+            if not ranks.first:
+                self.loss.zero_()
+                self.weight.zero_()
 
     def line(self, loss_weights: dict[str, float]) -> dict[str, Any]:
         """Means over the stretch. `loss` is the headline mix, None where a part did not occur;

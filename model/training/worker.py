@@ -6,15 +6,23 @@ text or null}. Out: one JSON object a line, {"run_id", "run_folder", "event", "s
 "done", "failed", "stopped" or "locked" (another process trains it). Importing torch takes seconds,
 a tiny run not many more: hence one process for many runs. It ends at the end of its input, and,
 with a checkpoint saved, on SIGTERM, SIGINT or SIGUSR2, or when nobody reads its output any more.
+
+With `--rank R --size N --master HOST:PORT` it is one of N processes that train a single run. Only
+rank 0 has a job in and messages out; the others follow it and end after it. What befalls one of
+them once the run has begun ends its process with status 1 and no message, and so the others.
 """
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import json
 import os
 import sys
+import traceback
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 import torch
 
@@ -22,8 +30,9 @@ from model.records import from_json, read_json
 from model.training.device import keep_freed_memory, peak_flops
 from model.training.interruption import Interruption, RunInterrupted, on_signals
 from model.training.lock import RunLocked
-from model.training.loop import train
+from model.training.loop import follow, train
 from model.training.progress import Progress
+from model.training.ranks import ALONE, Ranks, join
 from model.training.spec import Execution, RunSpec, model_source_hash, run_id
 
 JOB_KEYS = {"spec", "data_folder", "run_folder", "ledger_head"}
@@ -33,9 +42,10 @@ MESSAGE_KEYS = ("run_id", "run_folder", "event", "step", "steps", "loss", "eta",
 class Worker:
     """Reads jobs, trains, tells."""
 
-    def __init__(self, out: TextIO, interruption: Interruption) -> None:
+    def __init__(self, out: TextIO, interruption: Interruption, ranks: Ranks = ALONE) -> None:
         self._out = out
         self._interruption = interruption
+        self._ranks = ranks
         self._peaks: dict[Execution, float] = {}
         self._source = model_source_hash()
         self._parent = os.getppid()
@@ -43,7 +53,7 @@ class Worker:
     def serve(self, lines: TextIO) -> int:
         """Do the jobs in `lines` in turn; returns the exit status."""
         self._tell({"event": "ready"})
-        while not self._interruption.stop:
+        while not (self._interruption.stop or self._ranks.begun()):
             try:
                 self._interruption.idle = True
                 line = lines.readline()
@@ -74,14 +84,19 @@ class Worker:
                 ledger_head=job.get("ledger_head"),
                 peak=self._peak(spec.execution),
                 interruption=self._interruption,
+                ranks=self._ranks,
             )
             done = {"event": "done", "step": result.steps, "loss": result.loss}
             self._tell({**about, **done, "message": str(result.status)})
         except RunInterrupted as stop:
             self._tell({**about, "event": "stopped", "message": str(stop)})
         except RunLocked as held:
+            if self._ranks.begun():
+                raise
             self._tell({**about, "event": "locked", "message": str(held)})
         except (ValueError, OSError, RuntimeError, ImportError) as error:
+            if self._ranks.begun() and _unexpected(error):  # most likely another rank's death
+                raise
             message = f"{type(error).__name__}: {error}" if _unexpected(error) else str(error)
             self._tell({**about, "event": "failed", "message": message})
 
@@ -117,17 +132,51 @@ def _unexpected(error: BaseException) -> bool:
     return isinstance(error, RuntimeError | ImportError)
 
 
-def main() -> int:
-    """Serve standard input."""
+def attend(ranks: Ranks, interruption: Interruption) -> int:
+    """Follow rank 0 through its run; returns the exit status."""
+    with contextlib.suppress(RunInterrupted):
+        follow(ranks, interruption)
+    return 0
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Serve standard input, or follow."""
+    parser = argparse.ArgumentParser(prog="python -m model.training.worker")
+    parser.add_argument("--rank", type=int, default=0)
+    parser.add_argument("--size", type=int, default=1)
+    parser.add_argument("--master", default="", help="HOST:PORT of rank 0")
+    given = parser.parse_args(words)
     keep_freed_memory()
     torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])  # the first one imports for a second
     interruption = Interruption()
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as out, on_signals(interruption):
         os.dup2(2, 1)  # whatever else prints must not stand between the messages
+        if given.size > 1:
+            _as_rank(given.rank, given.size, given.master, out, interruption)
         try:
             return Worker(out, interruption).serve(sys.stdin)
         except KeyboardInterrupt:
             return 130
+
+
+def _as_rank(
+    rank: int, size: int, master: str, out: TextIO, interruption: Interruption
+) -> NoReturn:
+    """Be one of several processes, and leave without farewell: peers may be gone already."""
+    status = 1
+    try:
+        ranks = join(rank, size, master)
+        if ranks.first:
+            status = Worker(out, interruption, ranks).serve(sys.stdin)
+        else:
+            status = attend(ranks, interruption)
+        ranks.part()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        out.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
 
 if __name__ == "__main__":

@@ -80,6 +80,7 @@ COLUMNS = [
     "seconds_evaluate",
     "seconds_save",
     "restarts",
+    "world_size",
     "annealed",
     "dtype",
     "threads",
