@@ -17,7 +17,7 @@ A missing number in `flops`, `loss` or another column used here is an error that
 a caller leaves out what it does not want fitted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -160,6 +160,17 @@ def run_ids(table: pd.DataFrame) -> tuple[str, ...]:
         return tuple(str(v) for v in table["run_id"].tolist())
     labels = table.index if table.index.is_unique else range(len(table))
     return tuple(f"row {i}" for i in labels)
+
+
+def ranges(rows: Iterable[int]) -> list[str]:
+    """Row numbers in order, neighbours joined: "1–3", "7"."""
+    spans: list[list[int]] = []
+    for row in sorted(set(rows)):
+        if spans and row == spans[-1][1] + 1:
+            spans[-1][1] = row
+        else:
+            spans.append([row, row])
+    return [str(a) if a == b else f"{a}–{b}" for a, b in spans]
 
 
 def without_duplicates(table: pd.DataFrame, columns: Sequence[str]) -> tuple[pd.DataFrame, int]:

@@ -29,7 +29,7 @@ def diagnostics(inputs: ReportInputs, outcomes: dict[str, dict[str, Outcome]]) -
     """All findings, those against the prediction first; outcomes by prediction and quantity."""
     found: list[Finding] = []
     for prediction in inputs.predictions:
-        found += _of_prediction(prediction, outcomes[prediction.name])
+        found += _of_prediction(prediction, outcomes[prediction.name], inputs.rung)
     found += _seal(inputs)
     found += _noise(inputs, outcomes[inputs.headline.name]["loss"])
     found += _ladder(inputs)
@@ -41,8 +41,10 @@ def diagnostics(inputs: ReportInputs, outcomes: dict[str, dict[str, Outcome]]) -
     return sorted(unique, key=lambda finding: finding[0] != "against")
 
 
-def _of_prediction(prediction: Prediction, outcomes: dict[str, Outcome]) -> Iterator[Finding]:
-    name = clean(prediction.name, 40)
+def _of_prediction(
+    prediction: Prediction, outcomes: dict[str, Outcome], rung: str
+) -> Iterator[Finding]:
+    name = clean(prediction.name, 60)
     yield from _refusals(name, outcomes)
     missed = [clean(key) for key, item in outcomes.items() if item.inside_90 is False]
     judged = [key for key, item in outcomes.items() if item.inside_90 is not None]
@@ -55,7 +57,7 @@ def _of_prediction(prediction: Prediction, outcomes: dict[str, Outcome]) -> Iter
     elif judged:
         yield "note", f"{name}: the 90 % interval contained all {len(judged)} quantities."
     loss = outcomes["loss"]
-    words = naive_words(loss)
+    words = naive_words(loss, rung)
     if words is not None:
         weight = "against" if "nearer to the actual" in words else "note"
         yield weight, f"{name}: {words[0].lower()}{words[1:]}"
@@ -120,7 +122,7 @@ def _noise(inputs: ReportInputs, loss: Outcome) -> Iterator[Finding]:
     if not repeated.any():
         yield (
             "against",
-            "No rung was trained with two seeds, so the noise of a run is not measured.",
+            f"No {inputs.rung} was trained with two seeds, so the noise of a run is not measured.",
         )
         return
     weights = (counts[repeated] - 1).to_numpy(dtype=float)
@@ -129,7 +131,7 @@ def _noise(inputs: ReportInputs, loss: Outcome) -> Iterator[Finding]:
     )
     text = (
         f"Seeds at equal compute spread by {percent(100 * pooled, 2)} of the loss (one standard "
-        f"deviation, {plural(int(repeated.sum()), 'rung')} repeated)"
+        f"deviation, {plural(int(repeated.sum()), inputs.rung)} repeated)"
     )
     error = loss.error_percent
     if error is not None and pooled > 0:

@@ -8,7 +8,6 @@ from reports.content import Content, Outcomes
 from reports.inputs import number
 from reports.numbers import (
     DASH,
-    breakable,
     clean,
     interval,
     percent,
@@ -32,9 +31,11 @@ from reports.verdict import (
 
 HEAD = (
     "prediction", "compute ratio", "predicted", "50 %", "90 %", "actual", "error",
-    "Δlog₁₀ C", "last rung", "last two rungs",
+    "Δlog₁₀ C", "last {}", "last two {}s",
 )  # fmt: skip
 WEIGHTS = [1.05, 1.05, 1, 1.5, 1.5, 0.85, 1.15, 0.95, 1.1, 1.2]  # of the columns' widths
+LETTER = 0.1  # of such a weight
+IN_COMPUTE = {"power", "power_floor"}
 
 
 def front_page(content: Content) -> dict[str, Any]:
@@ -96,8 +97,13 @@ def _lines(content: Content) -> list[str]:
 
 def _other(content: Content, name: str) -> str:
     """A line on a prediction that is not the headline."""
-    item = content.outcomes[name].loss
-    text = f"{clean(name, 40)}, from {ratio(content.ratios[name])} less compute: "
+    item, headline = content.outcomes[name].loss, content.inputs.headline
+    target = next(p.target for p in content.inputs.predictions if p.name == name)
+    known = content.ratios[name]
+    where = f"from {ratio(known)} less compute"
+    if target.get("flops") != headline.target.get("flops"):
+        where = f"{ratio(known)} the largest run used" if known else "of another target"
+    text = f"{clean(name, 60)}, {where}: "
     if item.predicted is not None:
         text += f"predicted {plain(item.predicted)}"
         if item.actual is None and not item.diverged:
@@ -116,12 +122,14 @@ def _tables(content: Content) -> list[Block]:
 
 def _table(content: Content, *, rate: bool) -> Block:
     rows = [_row(content, name, item, rate=rate) for name, item in content.outcomes.items()]
-    head = list(HEAD)
+    head = [title.format(content.inputs.rung) for title in HEAD]
     head[6] = "error, points" if rate else "error"
     caption = "Pass rate" if rate else "Loss, nats per token"
     numeric = [False] + [True] * (len(HEAD) - 1)
     block = words_table(head, rows, numeric=numeric, size=8.2, caption=caption)
-    return without_empty(block | {"weights": WEIGHTS})
+    longest = max(len(word) for row in rows for word in row[0].split(" "))
+    first = min(max(WEIGHTS[0], LETTER * (longest + 2)), 2.4)
+    return without_empty(block | {"weights": [first, *WEIGHTS[1:]]})
 
 
 def _row(content: Content, name: str, outcomes: Outcomes, *, rate: bool) -> list[str]:
@@ -142,7 +150,7 @@ def _row(content: Content, name: str, outcomes: Outcomes, *, rate: bool) -> list
             interval(item.lo90, item.hi90),
         ]
     return [
-        breakable(name, 20),
+        clean(name, 60),
         ratio(prediction.compute_ratio),
         *bounds,
         share(item.actual) if rate else plain(item.actual),
@@ -166,16 +174,31 @@ def _naive(item: Outcome, name: str, *, rate: bool) -> str:
     return shown if error is None else f"{shown}\n({percent(error, 2, signed=True)})"
 
 
+def _drawn_law(content: Content) -> str:
+    """The law of the line: where laws in sizes weigh more, it is not what was predicted."""
+    weights = content.inputs.headline.loss.weights
+    sized = sum(share for name, share in weights.items() if name not in IN_COMPUTE)
+    if not IN_COMPUTE & set(weights) or sized <= 0.5:
+        return "the headline law"
+    return f"the law in compute alone, of weight {plain(1 - sized, 2)} in the prediction,"
+
+
 def _caption(content: Content) -> str:
     marks = set(content.forecast["mark"])
     text = "Loss against training compute."
     if "law" in marks:
-        text += " Line and shading: the headline law with its 50 and 90 % intervals."
+        text += f" Line and shading: {_drawn_law(content)} with its 50 and 90 % intervals."
     if "interval" in marks:
         text += " Open mark at the target: the prediction, thick bar 50 %, thin bar 90 %."
     if "actual" in marks:
         text += " Diamond: the actual."
     drawn = content.forecast[content.forecast["mark"] == "law"]["prediction"].nunique()
     if drawn > 1:
-        text += " A dashed line is the law of a prediction from less compute."
+        text += " Dashed: the law of another prediction."
+    if any(item.loss.naive["last_rung"] is not None for item in content.outcomes.values()):
+        rung = content.inputs.rung
+        text += (
+            f" Last {rung} in the table: the loss of the largest runs of the target's own recipe; "
+            f"last two {rung}s: the line through these and the ones below them."
+        )
     return text

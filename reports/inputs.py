@@ -64,6 +64,12 @@ class ReportInputs:
         return (self.actual or {}).get("status") == "diverged"
 
     @property
+    def rung(self) -> str:
+        """What runs of one compute are called: rungs of a ladder, or budgets of any table."""
+        planned = "rung" in self.runs.columns and bool(self.runs["rung"].notna().any())
+        return "rung" if planned else "budget"
+
+    @property
     def headline(self) -> Prediction:
         """The prediction that the report is about."""
         return self.predictions[0]

@@ -16,6 +16,7 @@ import pandas as pd
 from reports.numbers import (
     DASH,
     breakable,
+    clean,
     count,
     percent,
     plain,
@@ -28,6 +29,10 @@ from reports.numbers import (
 
 Block = dict[str, Any]
 SMALL, NORMAL = 7.4, 8.4  # pt
+PAGE_WIDTH, TABLE_GAP, CELL_AIR = 482.0, 18.0, 6.4  # pt
+LETTER = 0.38  # mean width of a letter over the size of its type
+MOST_BESIDE, BESIDE_ROWS = 3, 24  # tables side by side, and the rows of each
+SHORT_TABLE, LONG_TEXT = 14, 2500  # rows and letters up to which a table is kept on one page
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,15 @@ def _text(value: object) -> str:
     return breakable(value) if isinstance(value, str) and value else DASH
 
 
+def _phrase(value: object) -> str:
+    """A name that is broken between its words alone."""
+    return clean(value, 60) if isinstance(value, str) and value else ""
+
+
+def _all(value: object) -> str:
+    return breakable(value, 100_000)
+
+
 def _signed(value: object) -> str:
     return percent(value, 2, signed=True)
 
@@ -55,15 +69,15 @@ def _signed(value: object) -> str:
 COLUMNS: dict[str, Column] = {
     "name": Column("run", _name, numeric=False),
     "part": Column("part", _name, numeric=False),
-    "laws": Column("laws by weight, with their constants", _text, numeric=False, wide=True),
     "bigram": Column("bigram model", plain),
     "trigram": Column("trigram model", plain),
     "role": Column("role", _text, numeric=False),
     "status": Column("status", _text, numeric=False),
-    "prediction": Column("prediction", _name, numeric=False),
-    "reason": Column("reason", _text, numeric=False, wide=True),
+    "prediction": Column("prediction", _phrase, numeric=False),
+    "reason": Column("reason", _text, numeric=False),
+    "which": Column("which", _all, numeric=False, wide=True),
     "convention": Column("compute counted as", _text, numeric=False),
-    "quantity": Column("quantity", _name, numeric=False),
+    "quantity": Column("quantity", _phrase, numeric=False),
     "law": Column("law", _text, numeric=False),
     "constants": Column("constants", _text, numeric=False, wide=True),
     "weight": Column("weight", lambda value: plain(value, 2)),
@@ -140,6 +154,7 @@ def table_block(
         "size": size,
         "caption": caption,
         "strong": [len(rows) - 1] if bold_last and rows else [],
+        "whole": _fits_a_page(rows),
         "weights": _weights([column.title for column in columns], rows) if fill else [],
     }
 
@@ -150,7 +165,37 @@ def _weights(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[float]:
     for row in rows:
         cells = [len(cell.replace("\u200b", "")) for cell in row]
         lengths = [max(pair) for pair in zip(lengths, cells, strict=True)]
-    return [min(length, 18) + 2.5 for length in lengths]
+    return [min(length, 30 if place == 0 else 18) + 2.5 for place, length in enumerate(lengths)]
+
+
+def _fits_a_page(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether a table should not be split over two pages."""
+    return len(rows) <= SHORT_TABLE and sum(len(cell) for row in rows for cell in row) < LONG_TEXT
+
+
+def beside(block: Block) -> list[Block]:
+    """A long narrow table as rows of tables side by side, read down, then across.
+
+    Each row of tables stands on one page; a table that is short or wide stays as it is.
+    """
+    rows: list[list[str]] = block["rows"]
+    lengths = [
+        max(len(cell.replace("\u200b", "")) for cell in (*title.split(" "), *cells))
+        for title, cells in zip(block["head"], zip(*rows, strict=True), strict=True)
+    ]
+    wide = sum(LETTER * block["size"] * length + CELL_AIR for length in lengths)
+    many = min(MOST_BESIDE, int((PAGE_WIDTH + TABLE_GAP) // (wide + TABLE_GAP)))
+    if many < 2 or len(rows) <= BESIDE_ROWS:
+        return [block]
+    found = []
+    for start in range(0, len(rows), many * BESIDE_ROWS):
+        chunk = rows[start : start + many * BESIDE_ROWS]
+        each = -(-len(chunk) // many)
+        parts = [chunk[at : at + each] for at in range(0, len(chunk), each)]
+        tables = [block | {"rows": part, "caption": "", "weights": []} for part in parts]
+        caption = "" if start else block["caption"]
+        found.append({"kind": "beside", "tables": tables, "many": many, "caption": caption})
+    return found
 
 
 def words_table(
@@ -172,6 +217,7 @@ def words_table(
         "size": size,
         "caption": caption,
         "strong": list(strong),
+        "whole": _fits_a_page(rows),
         "weights": [],
     }
 
@@ -182,7 +228,7 @@ def pivot_block(
     """One row a quantity: its actual, then predicted, interval and error of each prediction."""
     head = [key, "actual"]
     for name in predictions:
-        head += [f"{breakable(name, 24)} predicted", "90 %", "error"]
+        head += [f"{clean(name, 60)} predicted", "90 %", "error"]
     block = words_table(
         head,
         [[breakable(name, 30), *cells] for name, cells in rows.items()],

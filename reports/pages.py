@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from reports.content import Content
+from reports.evidence import law_blocks, run_blocks
 from reports.inputs import number
 from reports.numbers import (
     DASH,
@@ -31,7 +32,6 @@ from reports.page_blocks import (
     list_block,
     pivot_block,
     table_block,
-    text_block,
 )
 from reports.past import past_blocks
 from reports.run_tables import spread_facts
@@ -39,13 +39,6 @@ from reports.verdict import Outcome
 
 Section = dict[str, Any]
 VERSIONS = ("device", "dtype", "threads", "attention", "torch", "model_source", "data", "versions")
-CONVENTIONS = {
-    "flops": "counted FLOPs, as sealed",
-    "flops_6nd": "6 · n active · tokens",
-    "without_unembedding": "6 · n · tokens without the unembedding",
-    "n_total": "6 · n total · tokens",
-}
-NARROW = 12  # columns beyond which a table is set smaller
 
 
 def sections(content: Content, figures: set[str]) -> list[Section]:
@@ -55,8 +48,8 @@ def sections(content: Content, figures: set[str]) -> list[Section]:
         ("Residuals", _residuals(figures)),
         ("Pass rates", _rates(content, figures)),
         ("Loss curves", _curves(figures)),
-        ("Runs", _runs(content)),
-        ("What the prediction rests on", _laws(content)),
+        ("Runs", run_blocks(content)),
+        ("What the prediction rests on", law_blocks(content)),
         ("On the table's own past", past_blocks(content.past, drawn="backtest" in figures)),
         ("How it was made", _making(content)),
         ("Diagnostics", _diagnostics(content)),
@@ -104,7 +97,7 @@ def _pivot(
             shown.append(name)
         else:
             words = joined([clean(refused, 40) for refused in refusals])
-            caption += f" {clean(name, 24)} refused every {key}: {words}."
+            caption += f" {clean(name, 60)} refused every {key}: {words}."
     rows = {
         quantity: _cells([items[name].get(quantity) for name in items], rate=rate)
         for quantity in named
@@ -194,56 +187,6 @@ def _curves(figures: set[str]) -> list[Block]:
     return [figure_block("curves", caption)]
 
 
-def _runs(content: Content) -> list[Block]:
-    blocks: list[Block] = []
-    for name, caption in (
-        ("runs_setup", "What was trained, in order of compute."),
-        ("runs_result", "What came out: losses in nats per token on the held-out windows."),
-    ):
-        table = content.tables[name]
-        if not table.empty and len(table.columns) > (3 if name == "runs_setup" else 1):
-            size = SMALL if len(table.columns) <= NARROW else 7.0
-            blocks.append(
-                table_block(table, size=size, caption=caption, fill=len(table.columns) > 6)
-            )
-    left = content.tables["left_out"]
-    if not left.empty:
-        blocks.append(table_block(left, caption="Left out of the fit, and why."))
-    elif blocks:
-        blocks.append(text_block("The fits left out no finished run."))
-    return blocks
-
-
-def _laws(content: Content) -> list[Block]:
-    blocks: list[Block] = []
-    laws = content.tables["laws"]
-    if not laws.empty:
-        shown = _laws_in_words(laws)
-        caption = "The laws behind each prediction."
-        blocks.append(table_block(shown, size=SMALL, caption=caption))
-    conventions = content.tables["conventions"]
-    if not conventions.empty:
-        caption = (
-            "Sensitivity to counting: the loss predicted for the target when compute or "
-            "parameters are counted another way, and the change against the sealed prediction."
-        )
-        words = [CONVENTIONS.get(way, way) for way in conventions["convention"]]
-        blocks.append(table_block(conventions.assign(convention=words), caption=caption))
-    return blocks
-
-
-def _laws_in_words(laws: pd.DataFrame) -> pd.DataFrame:
-    """One row a quantity, its laws joined."""
-    words: dict[tuple[str, str], list[str]] = {}
-    for row in laws.to_dict("records"):
-        shown = [f"{name} {significant(value, 4)}" for name, value in row["constants"].items()]
-        text = f"{row['law']} {plain(row['weight'], 2)}"
-        text += f" ({', '.join(shown)})" if shown else ""
-        words.setdefault((row["prediction"], row["quantity"]), []).append(text)
-    rows = [(*key, "; ".join(found)) for key, found in words.items()]
-    return pd.DataFrame(rows, columns=["prediction", "quantity", "laws"])
-
-
 def _making(content: Content) -> list[Block]:
     inputs = content.inputs
     blocks: list[Block] = []
@@ -256,7 +199,7 @@ def _making(content: Content) -> list[Block]:
             facts.setdefault(f"data {key}", _fact(manifest[key]))
     for item in inputs.predictions:
         if item.inputs_hash:
-            facts[f"tables hash, {clean(item.name, 20)}"] = (
+            facts[f"tables hash, {clean(item.name, 60)}"] = (
                 f"{item.inputs_hash[:16]} (seed {item.seed})"
             )
     facts = {key: value for key, value in facts.items() if value != DASH}
@@ -285,7 +228,7 @@ def _tables_of_making(content: Content) -> list[Block]:
     blocks = []
     for name, caption in captions.items():
         table: pd.DataFrame = content.tables[name]
-        if table.empty or (name == "costs" and len(table.columns) < 4):
+        if table.empty or (name == "costs" and len(table) < 2):
             continue
         size = SMALL if name == "sources" else 8.4
         last = name == "wall"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fits.predictions.prediction import Estimate
 from reports.inputs import number
-from reports.numbers import clean, clock, joined, moment, plain, plural, seconds
+from reports.numbers import DASH, clean, clock, joined, moment, plain, plural, seconds
 
 NAIVE = ("last_rung", "last_two_rungs")
 
@@ -206,11 +206,13 @@ def compute_words(shift: float | None) -> str | None:
     return f"as if trained with {factor} times {side} compute ({decades})"
 
 
-def naive_words(outcome: Outcome) -> str | None:
+def naive_words(outcome: Outcome, rung: str = "rung") -> str | None:
     """Whether the law came nearer than the naive guesses; None where nothing can be compared."""
     if outcome.error_percent is None:
         return None
-    names = {"last_rung": "the last rung", "last_two_rungs": "a line through the last two rungs"}
+    names = dict(
+        zip(NAIVE, (f"the last {rung}", f"a line through the last two {rung}s"), strict=True)
+    )
     errors = {
         names[name]: abs(error)
         for name, error in outcome.naive_error_percent.items()
@@ -264,11 +266,11 @@ def seal_facts(seal: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     """Label and value of what the ledger says."""
     if seal is None:
         return [("seal", "none")]
-    seen = number(seal.get("prior_targets_seen"))
+    seen, started = number(seal.get("prior_targets_seen")), clock(seal.get("target_started_at"))
     return [
         ("seal", str(seal["state"])),
         ("sealed at", clock(seal.get("sealed_at"))),
-        ("target started", clock(seal.get("target_started_at"))),
+        *([("target started", started)] if started != DASH else []),
         ("targets seen before", "not recorded" if seen is None else f"{seen:.0f}"),
         ("ledger head", clean(seal.get("head") or "–")[:16]),
     ]

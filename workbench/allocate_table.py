@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,9 @@ from workbench.errors import InputError
 from workbench.estimate import ladder_rows, loss_column, table_hash
 from workbench.importers import import_table
 from workbench.quantities import read_quantity
+
+if TYPE_CHECKING:
+    from reports.figures.style import Form
 
 SCHEMA = 1
 CHECKPOINTS = 3  # rows of one name that make a curve
@@ -129,9 +132,9 @@ def _named_curves(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     return name_rows(runs.assign(run_id=runs["name"])), [note]
 
 
-def figure_png(comparison: Comparison) -> bytes:
-    """The comparison as a picture."""
-    from reports.figures.allocation import allocation_png
+def picture(comparison: Comparison, form: Form) -> bytes:
+    """The comparison as the content of a file."""
+    from reports.figures.allocation import allocation_picture
 
     evidence = {path.approach: path.evidence for path in comparison.paths}
     curves = [path.curve.assign(approach=path.approach) for path in comparison.paths]
@@ -140,11 +143,12 @@ def figure_png(comparison: Comparison) -> bytes:
         for name in ("envelope", "isoflop")
         if name in evidence
     ]
-    return allocation_png(
+    return allocation_picture(
         comparison.slices,
         evidence.get("isoflop", pd.DataFrame()),
         pd.concat(curves),
         pd.concat(points) if points else pd.DataFrame(columns=["approach", "flops", "n"]),
+        form,
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fits.observations import ranges
 from workbench.errors import InputError
 from workbench.quantities import PF_DAY, plain_header, unit_of_header
 
@@ -53,16 +54,10 @@ class Finding:
 
 def row_names(rows: Iterable[int], shown: int = 12) -> str:
     """Like "row 3" or "rows 3, 7–9"; long lists end in how many more there are."""
-    ordered = sorted(set(rows))
-    runs: list[list[int]] = []
-    for row in ordered:
-        if runs and row == runs[-1][1] + 1:
-            runs[-1][1] = row
-        else:
-            runs.append([row, row])
-    texts = [str(a) if a == b else f"{a}–{b}" for a, b in runs]
+    numbers = set(rows)
+    texts = ranges(numbers)
     more = f" and {len(texts) - shown} more" if len(texts) > shown else ""
-    return f"row{'s' if len(ordered) > 1 else ''} {', '.join(texts[:shown])}{more}"
+    return f"row{'s' if len(numbers) > 1 else ''} {', '.join(texts[:shown])}{more}"
 
 
 def header_units(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -18,6 +17,7 @@ from reports.figures.style import (
     FAINT,
     INK,
     WIDTH,
+    Form,
     color_of,
     compute_axis,
     compute_ticks,
@@ -25,6 +25,7 @@ from reports.figures.style import (
     heading,
     loss_axis,
     panel,
+    picture,
     power_label,
     rules,
     sheet,
@@ -35,24 +36,25 @@ from reports.inputs import floats
 NAMES = {"envelope": "envelope", "isoflop": "isoFLOP", "parametric": "parametric"}
 MARKS = {"envelope": "s", "isoflop": "o"}
 HEIGHT = 88.0
+BEHIND = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.4}  # a label
 LABELLED = 5  # levels whose compute is written beside them
-DPI = 216
 
 
-def allocation_png(
-    slices: pd.DataFrame, levels: pd.DataFrame, curves: pd.DataFrame, points: pd.DataFrame
+def allocation_picture(
+    slices: pd.DataFrame,
+    levels: pd.DataFrame,
+    curves: pd.DataFrame,
+    points: pd.DataFrame,
+    form: Form,
 ) -> bytes:
-    """The figure as a PNG, the same bytes for the same tables.
+    """The figure as a file's content, the same bytes for the same tables.
 
     `slices` has a row per run and common compute (flops, n, loss), `levels` a row per parabola
     (flops, n_low, n_high, n, loss, curvature, refused), `curves` the paths (approach, flops, n,
     n_lo90, n_hi90), `points` what they rest on (approach, flops, n); the first two may be empty.
     """
-    stream = io.BytesIO()
     with drawing():
-        figure = allocation_figure(slices, levels, curves, points)
-        figure.savefig(stream, format="png", dpi=DPI, metadata={"Software": None})
-    return stream.getvalue()
+        return picture(allocation_figure(slices, levels, curves, points), form)
 
 
 def allocation_figure(
@@ -84,7 +86,7 @@ def _draw_slices(axes: Axes, slices: pd.DataFrame, levels: pd.DataFrame) -> None
             last = rows.loc[rows["n"].idxmax()]
             axes.annotate(power_label(flops), (last["n"], last["loss"]), (4, 0), color=color,
                           textcoords="offset points", fontsize=7, va="center",
-                          clip_on=True)  # fmt: skip
+                          clip_on=True, zorder=6, bbox=BEHIND)  # fmt: skip
     for row in levels.to_dict("records") if not levels.empty else []:
         if not row["refused"]:
             place = int(np.abs(np.log(every / row["flops"])).argmin())
@@ -129,11 +131,16 @@ def _draw_paths(axes: Axes, curves: pd.DataFrame, points: pd.DataFrame) -> None:
         axes.annotate(text, (1, (where - bottom) / (top - bottom)), (4, 0), va="center",
                       xycoords="axes fraction", textcoords="offset points", color=color,
                       annotation_clip=False)  # fmt: skip
-    heading(
-        axes,
-        "Compute-optimal parameters",
-        detail="lines with 90 % intervals; marks: lowest loss, parabola minimum",
-    )
+    heading(axes, "Compute-optimal parameters", detail=_what_is_drawn(curves, points))
+
+
+def _what_is_drawn(curves: pd.DataFrame, points: pd.DataFrame) -> str:
+    """Like "shading: 90 %; squares: lowest loss", of what the tables hold."""
+    spread = floats(curves, "n_hi90") > floats(curves, "n_lo90")
+    words = ["shading: 90 %"] if spread.any() else []
+    kinds = {"envelope": "squares: lowest loss", "isoflop": "circles: parabola's minimum"}
+    words += [text for name, text in kinds.items() if (points["approach"] == name).any()]
+    return "; ".join(words)
 
 
 def _size_axis(axes: Axes, low: float, high: float, *, vertical: bool) -> None:

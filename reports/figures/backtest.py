@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import textwrap
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,28 +17,27 @@ from reports.figures.style import (
     GREY,
     INK,
     WIDTH,
+    Form,
     color_of,
     drawing,
     heading,
     panel,
+    picture,
     plain_label,
     rules,
     sheet,
+    spread,
 )
 from reports.inputs import floats, texts
 from reports.numbers import clean, plain
 
-Form = Literal["png", "svg", "pdf"]
-UNDATED: dict[Form, dict[str, Any]] = {
-    "png": {"Software": None},
-    "svg": {"Date": None, "Creator": None},
-    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
-}
-DPI = 216
 ENDS = ("lo50", "hi50", "lo90", "hi90")
 COLUMNS = ("law", "target_flops", "compute_ratio", "percent", *ENDS, "refused")
-MARKS = ("s", "^", "D", "v", "P", "X", "<", ">", "*")
-SHADES = (INK, "#12806a", "#77529a", "#8a6d00", GREY)
+MARKS = ("s", "^", "D", "v", "P", "X", "<", ">", "*", "h", "p", "d", "8")  # a law each
+SHADES = (
+    INK, "#12806a", "#77529a", "#8a6d00", GREY, "#b8336a", "#2f3e8f", "#6b4a2b", "#6f8f1f",
+    "#0f9ba8", "#d0857c", "#a98bd0", "#b59b2e",
+)  # fmt: skip
 LEFT, KEY = 11.0, 50.0  # mm beside the panels
 BANDS = (5.0, 15.0, 50.0, 150.0, 500.0)  # edges between bands of compute ratio
 LEAST = 0.05  # percent; a smaller error is drawn as this
@@ -86,11 +84,8 @@ def backtest_picture(rows: pd.DataFrame, form: Form) -> bytes:
     table = backtest_table(rows)
     if not np.isfinite(floats(table, "percent")).any():
         raise ValueError("nothing to draw: every prediction was refused")
-    stream = io.BytesIO()
     with drawing():
-        figure = backtest_figure(table)
-        figure.savefig(stream, format=form, dpi=DPI, metadata=UNDATED[form])
-    return stream.getvalue()
+        return picture(backtest_figure(table), form)
 
 
 def backtest_figure(table: pd.DataFrame) -> Figure:
@@ -144,7 +139,7 @@ def _ratio_axis(axes: Axes, low: float, high: float) -> None:
 
 
 def _draw_whole(axes: Axes, table: pd.DataFrame, looks: list[Look], slot: float) -> None:
-    """Bars of 50 and 90 % over the actual, those of smaller targets further left."""
+    """Bars of 50 and 90 % over the actual, beside one another where they are of one ratio."""
     shown = table[table["law"].isin([look.law for look in looks])]
     ends = np.concatenate([floats(shown, name) for name in ("percent", "lo90", "hi90")])
     low, high = min(float(np.nanmin(ends)), 0.0), max(float(np.nanmax(ends)), 0.0)
@@ -155,10 +150,12 @@ def _draw_whole(axes: Axes, table: pd.DataFrame, looks: list[Look], slot: float)
         FuncFormatter(lambda v, _: f"+{plain_label(v)}" if v > 0 else plain_label(v))
     )
     axes.axhline(0, color=ACTUAL, linewidth=1.2, zorder=2)
-    targets = sorted(set(shown["target_flops"]), reverse=True)
+    ends = np.log(axes.get_xlim())
     for look in looks:
-        for row in _of(shown, look.law).to_dict("records"):
-            at = row["compute_ratio"] / slot ** targets.index(row["target_flops"])
+        own = _of(shown, look.law).sort_values("target_flops")
+        places = spread(np.log(floats(own, "compute_ratio")).tolist(), np.log(slot), *ends)
+        for row, place in zip(own.to_dict("records"), places, strict=True):
+            at = float(np.exp(place))
             if np.isfinite(row["percent"]):
                 _draw_bar(axes, at, row, look)
             else:

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import blended_transform_factory
+from numpy.typing import NDArray
 
 from reports.figures.style import (
     ACTUAL,
@@ -75,10 +76,10 @@ def draw_forecast(table: pd.DataFrame, axes: Axes, *, most: int = 6, ticks: int 
             **style,  # type: ignore[arg-type]
         )
     rows = table[table["mark"] == "actual"]
-    alone = len(names) == 1 and rows.empty
+    at_target = floats(table[table["mark"].isin(["interval", "actual"])], "flops")
     for index, name in reversed(list(enumerate(names))):
         mine = table[table["prediction"] == name]
-        _draw_interval(axes, mine, index, high / low, alone=alone)
+        _draw_interval(axes, mine, index, high / low, at_target)
     axes.plot(
         floats(rows, "flops"),
         floats(rows, "value"),
@@ -109,14 +110,19 @@ def _draw_law(axes: Axes, table: pd.DataFrame, index: int) -> None:
 
 
 def _draw_interval(
-    axes: Axes, table: pd.DataFrame, index: int, span: float, *, alone: bool
+    axes: Axes,
+    table: pd.DataFrame,
+    index: int,
+    span: float,
+    others: NDArray[np.float64],
 ) -> None:
     rows = table[table["mark"] == "interval"]
     color = color_of(index)
     # beside one another and beside the actual, not upon: left, right, further left, …
-    aside = 1.0 if alone else span ** (0.014 * (index // 2 + 1) * (-1) ** (index + 1))
+    aside = span ** (0.014 * (index // 2 + 1) * (-1) ** (index + 1))
     for row in rows.to_dict("records"):
-        at = row["flops"] * aside
+        near = np.abs(np.log(others / row["flops"])) < 0.02 * np.log(span)
+        at = row["flops"] * (aside if near.sum() > 1 else 1.0)
         axes.plot([at, at], [row["lo90"], row["hi90"]], color=color, linewidth=1.1, zorder=5)
         axes.plot([at, at], [row["lo50"], row["hi50"]], color=color, linewidth=2.8, zorder=5)
         axes.plot(
@@ -206,7 +212,7 @@ def _label_runs(axes: Axes, table: pd.DataFrame) -> None:
 
 
 def _label_ranges(axes: Axes, table: pd.DataFrame, ratios: Mapping[str, float | None]) -> None:
-    """Which compute each law was fitted on, as bars at the foot."""
+    """Which compute each law was fitted on, as bars at the foot with their words above them."""
     target = table[table["mark"] == "interval"]
     used = floats(table[table["mark"] == "used"], "flops")
     if target.empty or used.size == 0:
@@ -219,7 +225,7 @@ def _label_ranges(axes: Axes, table: pd.DataFrame, ratios: Mapping[str, float | 
         end = float(floats(target[target["prediction"] == name], "flops").max()) / known
         if end < used.min():
             continue
-        height, color = 0.04 + 0.05 * place, color_of(index)
+        height, color = 0.03 + 0.062 * place, color_of(index)
         axes.plot(
             [used.min(), end],
             [height] * 2,
@@ -229,12 +235,12 @@ def _label_ranges(axes: Axes, table: pd.DataFrame, ratios: Mapping[str, float | 
             solid_capstyle="butt",
         )
         axes.text(
-            end * 1.15,
-            height,
-            f"rungs of the {ratio(known)} prediction",
+            used.min(),
+            height + 0.012,
+            f"runs of the {ratio(known)} prediction",
             color=color,
             transform=transform,
-            va="center",
+            va="bottom",
             fontsize=8,
         )
 
@@ -254,7 +260,7 @@ def parts_figure(tables: Mapping[str, pd.DataFrame], details: Mapping[str, str])
         draw_forecast(table, axes, most=5, ticks=5)
         if down < lines - 1 and place + columns < len(shown):
             axes.set_xlabel("")
-        heading(axes, name, detail=details.get(name, ""))
+        heading(axes, name, detail=details.get(name, ""), longest=48 if columns == 2 else 24)
     return figure
 
 

@@ -53,7 +53,7 @@ def rates_figure(
         if not last:
             axes.tick_params(axis="x", labelbottom=False)
         _draw_rates(axes, observed[observed["bucket"] == name], law[law["bucket"] == name])
-        heading(axes, name or "all problems", detail=details.get(name, ""))
+        heading(axes, name or "all problems", detail=details.get(name, ""), longest=24)
     return figure
 
 

@@ -11,7 +11,7 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -28,6 +28,13 @@ FAINT = "#d9dce0"
 ACTUAL = "#c4511b"
 PREDICTIONS = ("#1668a7", "#12806a", "#77529a")  # headline, second, third and later
 DASHES = ("-", (0, (5, 2)), (0, (2, 1.5)))
+Form = Literal["png", "svg", "pdf"]
+UNDATED: dict[Form, dict[str, Any]] = {
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+DPI = 216
 WIDTH = 170.0  # mm: the text width of the page
 TYPE = "Libertinus Serif"  # the page's; measured here with metrics close to it
 SETTINGS: Any = {
@@ -84,6 +91,13 @@ def svg(figure: Figure) -> str:
     stream = io.StringIO()
     figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
     return re.sub(r"'STIXGeneral'(?:, '[^']*')*", f"'{TYPE}'", stream.getvalue())
+
+
+def picture(figure: Figure, form: Form) -> bytes:
+    """The figure as the content of a file, the same bytes for the same figure."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format=form, dpi=DPI, metadata=UNDATED[form])
+    return stream.getvalue()
 
 
 def color_of(index: int) -> str:
@@ -156,7 +170,9 @@ def rules(axes: Axes) -> None:
     axes.tick_params(axis="y", length=0)
 
 
-def heading(axes: Axes, text: str, *, detail: str = "", color: str = GREY) -> None:
+def heading(
+    axes: Axes, text: str, *, detail: str = "", color: str = GREY, longest: int = 48
+) -> None:
     """A panel's title at its upper left, and a grey line of detail beneath it."""
     lift = 15.5 if detail else 5.0
     place: dict[str, Any] = {
@@ -165,7 +181,7 @@ def heading(axes: Axes, text: str, *, detail: str = "", color: str = GREY) -> No
         "va": "baseline",
     }
     axes.annotate(
-        clean(text, 48 if len(axes.figure.axes) < 4 else 24),
+        clean(text, longest),
         (0, 1),
         (0, lift),
         fontweight="bold",

@@ -54,7 +54,7 @@ def test_every_interval_is_in_the_picture_and_every_law_in_its_key() -> None:
     low, high = above.get_ylim()
     assert low < -100 * 0.1 * np.log10(320) / 2 and high > 100 * 0.1 * np.log10(320) / 2
     crosses = [line for line in above.lines if line.get_marker() == "x"]
-    assert [line.get_xdata()[0] for line in crosses] == [900.0]
+    assert [line.get_xdata()[0] for line in crosses] == pytest.approx([900.0])
     for axes in figure.axes:
         assert axes.get_xlim()[0] < 3.2 and axes.get_xlim()[1] > 900
     assert below.get_ylim()[1] > 80  # the wildest error as well
@@ -94,3 +94,15 @@ def test_nothing_but_refusals_is_no_figure() -> None:
 def test_one_law_without_intervals_is_a_figure_too() -> None:
     only = rows()[rows()["law"] == "power"]
     assert backtest_picture(only, "png").startswith(b"\x89PNG")
+
+
+def test_no_two_laws_look_alike() -> None:
+    from fits.estimators.catalogue import CATALOGUE
+
+    laws = [*CATALOGUE, "last two rungs"]
+    every = pd.concat([rows()[rows()["law"] == "power"].assign(law=law) for law in laws])
+    with drawing():
+        figure = backtest_figure(backtest_table(every))
+    lines = [line for line in figure.axes[0].lines if len(line.get_xdata()) > 1]
+    assert len({line.get_color() for line in lines}) == len({line.get_marker() for line in lines})
+    assert len({line.get_color() for line in lines}) == len(laws)

@@ -94,8 +94,8 @@ def test_allocate_refuses_by_name(
     assert found["error"]["kind"] == "one_compute_level"
     found = run(capsys, "allocate", table, "--flops", "much", status=2)
     assert "--flops much" in found["error"]["what"]
-    found = run(capsys, "allocate", table, "--figure", "x.pdf", status=2)
-    assert "not a picture" in found["error"]["what"]
+    found = run(capsys, "allocate", table, "--figure", "x.jpg", status=2)
+    assert "not a figure" in found["error"]["what"]
     bare = tmp_path / "bare.csv"
     bare.write_text("flops,loss\n1e19,3\n1e20,2.8\n")
     found = run(capsys, "allocate", bare, status=2)

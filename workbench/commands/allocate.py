@@ -1,12 +1,12 @@
 """`workbench allocate TABLE`: parameters against tokens, by the three approaches side by side."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from workbench.commands.fit import Part, Table
-from workbench.output import Json, cautions, emit, table
+from workbench.figure_file import Figure, figure_form
+from workbench.output import Json, cautions, emit, plain, table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,28 +24,25 @@ def command(
     bootstrap: Annotated[
         int, typer.Option("--bootstrap", min=0, help="Refits for the intervals; 0 for none.")
     ] = 400,
-    figure: Annotated[
-        Path | None, typer.Option("--figure", help="Draw the comparison into this PNG.")
-    ] = None,
+    figure: Figure = None,
     json: Json = False,
 ) -> None:
     """Compute-optimal parameters and tokens, by three approaches."""
-    from workbench.allocate_table import allocate_table, figure_png, parse_flops
+    from workbench.allocate_table import allocate_table, parse_flops, picture
 
-    if figure is not None and figure.suffix.lower() != ".png":
-        raise ValueError(f"--figure {figure}: not a picture\nname it .png")
+    form = None if figure is None else figure_form(figure)
     record, comparison = allocate_table(runs, parse_flops(flops or ()), part=part, draws=bootstrap)
-    if figure is not None:
+    if figure is not None and form is not None:
         from model.records import write_atomic
 
-        write_atomic(figure, figure_png(comparison))
+        write_atomic(figure, picture(comparison, form))
 
     def people(out: "Console") -> None:
         _show(record, out)
         if figure is not None:
-            out.print(f"figure {figure}")
+            out.print(str(figure))
 
-    emit(record, as_json=json, people=people)
+    emit(plain(record) | {"figure": figure}, as_json=json, people=people)
 
 
 def _show(record: "Allocation", out: "Console") -> None:

@@ -1,19 +1,13 @@
 """`workbench backtest TABLE`: the largest runs, predicted from the smaller ones."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from workbench.commands.fit import Part, Table
-from workbench.errors import InputError
+from workbench.figure_file import Figure, figure_form
 from workbench.output import Json, cautions, emit, progress, table
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
     from rich.console import Console
-
-    from reports.figures.backtest import Form
 
 COLUMNS = {
     "target_flops": "target",
@@ -42,16 +36,15 @@ SUMMARY = {
 def command(
     runs: Table,
     part: Part = None,
-    figure: Annotated[
-        Path | None,
-        typer.Option("--figure", help="Draw the errors by compute ratio: .png, .svg or .pdf."),
-    ] = None,
+    figure: Figure = None,
     json: Json = False,
 ) -> None:
     """Hold out the largest runs and predict them from the smaller ones, law by law."""
+    from model.records import write_atomic
+    from reports.figures.backtest import backtest_picture
     from workbench.backtest_table import FORECASTER, backtest
 
-    form = _form(figure)
+    form = None if figure is None else figure_form(figure)
     with progress(as_json=json) as bars:
         task = bars.add_task("backtest", total=None)
         found = backtest(
@@ -61,7 +54,7 @@ def command(
         )
     drawn = figure if bool(found.rows["error_percent"].notna().any()) else None
     if drawn is not None and form is not None:
-        _draw(found.rows, drawn, form)
+        write_atomic(drawn, backtest_picture(found.rows, form))
     payload = {
         "loss": found.loss,
         "rows": found.rows,
@@ -106,20 +99,3 @@ def _short(value: object) -> object:
 def _inside(row: dict[Any, Any]) -> str | None:
     """Like "5 of 6": how many of the actuals a law's 90 % intervals held."""
     return f"{row['inside_90']:.0f} of {row['judged']}" if row["judged"] else None
-
-
-def _form(figure: Path | None) -> "Form | None":
-    """The form that a file's name asks for, known before anything is computed."""
-    found: dict[str, Form] = {".png": "png", ".svg": "svg", ".pdf": "pdf"}
-    if figure is None:
-        return None
-    if figure.suffix.lower() not in found:
-        raise InputError(f"--figure {figure}: not a figure", f"name it {', '.join(found)}")
-    return found[figure.suffix.lower()]
-
-
-def _draw(rows: "DataFrame", figure: Path, form: "Form") -> None:
-    from model.records import write_atomic
-    from reports.figures.backtest import backtest_picture
-
-    write_atomic(figure, backtest_picture(rows, form))
