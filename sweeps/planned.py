@@ -12,6 +12,7 @@ from model.architecture.shape import Shape
 from model.records import from_json, read_json, to_json, write_atomic
 from model.training.spec import Execution, RunSpec
 from sweeps.layout import PLAN_NAME
+from sweeps.nearby import no_plan
 from sweeps.throughput import Throughput
 
 if TYPE_CHECKING:  # a job that only trains does without
@@ -80,7 +81,7 @@ def load_plan(folder: Path) -> Plan:
     """The plan in a sweep's folder; ValueError where there is none or it cannot be read."""
     path = folder / PLAN_NAME
     if not path.is_file():
-        raise ValueError(f"{path}: no plan there; is {folder} the folder of a sweep?")
+        raise no_plan(folder, PLAN_NAME)
     return from_json(Plan, read_json(path), where=str(path))
 
 
@@ -106,7 +107,7 @@ def load_outlines(folder: Path) -> list[Outline]:
     """
     path = folder / PLAN_NAME
     if not path.is_file():
-        raise ValueError(f"{path}: no plan there; is {folder} the folder of a sweep?")
+        raise no_plan(folder, PLAN_NAME)
     names = [field.name for field in fields(Outline) if field.name != "execution"]
     known: dict[str, Execution] = {}
     outlines = []

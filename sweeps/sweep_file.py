@@ -20,8 +20,10 @@ from model.architecture.shape import RouterSpec
 from model.data.spec import PACKAGED_ORIGINS, DataSpec, SourceSpec
 from model.records import from_json
 from model.training.spec import EvaluationSpec
+from sweeps.nearby import no_sweep_file
+from sweeps.sweep_keys import check_keys
 
-REMEDY = "correct that key; sweeps/sweep_file.py documents all of them, sweeps/demo.toml shows them"
+REMEDY = "correct it; sweeps/sweep_file.py documents all of them, sweeps/demo.toml shows them"
 
 
 def _within(name: str, value: float, low: float, high: float) -> None:
@@ -268,8 +270,9 @@ def load_sweep(path: Path) -> Sweep:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not valid TOML ({error})") from None
     except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
+        raise no_sweep_file(path, error) from None
     try:
+        check_keys(Sweep, table, str(path))
         sweep = from_json(Sweep, table, where=str(path))
     except ValueError as error:
         raise ValueError(f"{error}\n{REMEDY}") from None

@@ -17,8 +17,9 @@ NUMERIC = (
     *("flops", "flops_6nd", "n_active", "n_total", "n_embedding", "n_experts", "tokens", "loss"),
     *("unique_tokens", "loss_se", "seed", "weight", "tokens_per_param", "budget", "rung", "steps"),
     *("batch", "learning_rate", "weight_decay", "warmup_steps", "width", "layers", "top_k"),
-    "n_vision",
+    *("n_vision", "n_unembedding"),
 )
+MISSPELT = 0.8  # a parameter group this like a known one is that one, misspelt
 NUMERIC_PART = re.compile(r"(loss|bits_per_byte|bigram|trigram|epochs)_[\w-]+|n_[a-z_]+")
 TEXT = ("run_id", "name", "role", "status", "sweep", "data", "device", "dtype", "model_source")
 # What other programs call the same thing; taken without `--columns` when exactly one is there.
@@ -78,15 +79,25 @@ def parse_columns(texts: Iterable[str]) -> dict[str, str]:
                 raise InputError(
                     f"--columns maps {column} twice: {mapping[column]} and {source}", "keep one"
                 )
-            if not (column in NUMERIC or column in TEXT or NUMERIC_PART.fullmatch(column)):
-                close = get_close_matches(column, [*NUMERIC, *TEXT], n=1)
-                hint = f"did you mean {close[0]}? " if close else ""
-                raise InputError(
-                    f"--columns {column}=…: no run-table column",
-                    f"{hint}allowed: {', '.join((*NUMERIC, 'loss_<part>', *TEXT))}",
-                )
+            _check_column(column)
             mapping[column] = source
     return mapping
+
+
+def _check_column(column: str) -> None:
+    """Raise InputError for a name that no run table knows, or one misspelt (n_actve)."""
+    if column in NUMERIC or column in TEXT:
+        return
+    of_a_part = NUMERIC_PART.fullmatch(column)
+    cutoff = MISSPELT if of_a_part else 0.6
+    close = get_close_matches(column, [*NUMERIC, *TEXT], n=1, cutoff=cutoff)
+    if of_a_part and not (close and column.startswith("n_")):
+        return
+    allowed = f"allowed: {', '.join((*NUMERIC, 'loss_<part>', *TEXT))}"
+    raise InputError(
+        f"--columns {column}=…: no run-table column",
+        f"did you mean {close[0]}?" if close else allowed,
+    )
 
 
 def origins(

@@ -5,7 +5,9 @@ could not do its work (FitError, OSError and everything else).
 """
 
 import errno
+import re
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from workbench.remedies import remedy as remedy_of
@@ -69,9 +71,9 @@ def explain(error: BaseException, command: str = "workbench") -> Explained:
     what, own_remedy = _two(str(error))
     kind, status, remedy = type(error).__name__, FAILED, ""
     if hasattr(error, "format_message"):  # the parser of the command line
-        what, own_remedy = _two(str(error.format_message()))
+        what, own_remedy = _two(str(error.format_message()).replace("Value error, ", ""))
         kind, status = "UsageError", BAD_INPUT
-        remedy = f"`{command} --help` shows what is accepted"
+        remedy = _meant(what) or f"`{command} --help` shows what is accepted"
     elif _is_fit_error(error):
         kind = str(getattr(error, "name", None) or kind)
         remedy = remedy_of(kind)
@@ -95,6 +97,14 @@ def explain(error: BaseException, command: str = "workbench") -> Explained:
         remedy = "this is a defect of the workbench; --debug shows where it happened"
     remedy = getattr(error, "remedy", None) or " ".join(own_remedy.split()) or remedy
     return Explained(kind=kind, what=what, remedy=remedy, status=status)
+
+
+def _meant(what: str) -> str:
+    """What a value that "is not one of" others was probably meant to be; empty where unclear."""
+    value, words, others = what.partition(" is not one of ")
+    names = re.findall(r"'([^']+)'", others)
+    close = get_close_matches(value.rpartition(" ")[2].strip("'"), names, n=1) if words else []
+    return f"did you mean {close[0]}?" if close else ""
 
 
 def _two(message: str) -> tuple[str, str]:

@@ -245,11 +245,17 @@ def _seal(
     *,
     trained: bool,
 ) -> tuple[dict[str, Any] | None, list[str]]:
-    """The state of the headline's seal, None where it was never sealed."""
+    """The state of the headline's seal, None where it was never sealed.
+
+    Raises InputError for an anchor where there is no seal that it could hold.
+    """
     name = target_id(headline.target)
+    text = read_anchor(anchor) if anchor else None
+    if name not in sealed and text:
+        what = f"--anchor: {headline.name} is not sealed in {outside.ledger}"
+        raise InputError(what, "`workbench predict … --seal` seals it; --ledger names another book")
     if name not in sealed:
         return None, []
-    text = read_anchor(anchor) if anchor else None
     state = seal_state(outside.ledger, outside.family, name, None, anchor=text)
     data, notes = state.as_dict(), list(state.notes)
     entry = first_seals(ledger.read(outside.ledger).entries, outside.family, name)

@@ -13,11 +13,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from workbench.errors import Failure
+from workbench.errors import Failure, InputError
 from workbench.ledger import CLOCK_SLACK, GENESIS, Entry, read
 
 if TYPE_CHECKING:  # a submission looks into the ledger, and needs no estimator
     from fits.predictions.prediction import Prediction
+
+
+NOT_THERE = "is not in the ledger"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,10 +147,17 @@ def refuse_broken(report: Path) -> None:
     """
     found = json.loads(report.read_text(encoding="utf-8")).get("seal") or {}
     if found.get("state") == "broken":
+        problem = (found.get("problems") or ["see there"])[0]
+        check = "compare the ledger with a copy (a commit, a backup)"
+        if NOT_THERE in problem:
+            check = (
+                f"check that the anchor is a head of this ledger, now {found['head'][:12]}…, or "
+            )
+            check += "compare the ledger with a copy"
         raise Failure(
-            f"{report}: the seal is broken: {(found.get('problems') or ['see there'])[0]}",
-            "the report is written and says so; compare the ledger with a copy (a commit, a "
-            "backup), and read the prediction as a fit after the fact",
+            f"{report}: the seal is broken: {problem}",
+            f"the report is written and says so; {check}; until then read the prediction as a fit "
+            "after the fact",
         )
 
 
@@ -165,9 +175,10 @@ def read_anchor(text_or_path: str) -> str:
     path = Path(text_or_path)
     text = path.read_text(encoding="utf-8") if path.is_file() else text_or_path
     if not _heads(text):
-        raise ValueError(
+        raise InputError(
             f"anchor {text_or_path!r} holds no ledger head (64 hexadecimal digits), nor is it a "
-            "file that does"
+            "file that does",
+            "give the head that `run` or `predict --seal` printed, or the file that keeps it",
         )
     return text
 
@@ -232,7 +243,7 @@ def _anchor_state(
         return False, [], ["the anchor holds no ledger head"]
     missing = [text for text in heads if text not in known]
     if missing:
-        return False, [f"the anchored head {missing[0][:12]}… is not in the ledger"], []
+        return False, [f"the anchored head {missing[0][:12]}… {NOT_THERE}"], []
     if last_seal is None:
         return False, [], []
     if any(last_seal.index <= known[text] <= limit for text in heads):

@@ -6,6 +6,7 @@ CSV and TSV (Weights & Biases exports among them), Parquet, JSON lines or a JSON
 import csv
 import io
 import json
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,12 @@ def read_cells(path: Path) -> pd.DataFrame:
     The index counts the rows from 1, the header not counted. Empty lines are kept as empty rows.
     """
     if not path.exists():
-        raise InputError(f"{path}: no such file", "check the path of the table")
+        beside = [other.name for other in path.parent.glob("*.*") if other.suffix in SUFFIXES]
+        close = get_close_matches(path.name, beside, n=1)
+        hint = (
+            f"did you mean {path.with_name(close[0])}?" if close else "check the path of the table"
+        )
+        raise InputError(f"{path}: no such file", hint)
     if path.is_dir():
         raise InputError(
             f"{path} is a folder, not a table",

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -28,9 +29,10 @@ def parse_target(text: str) -> dict[str, float]:
     for pair in re.split(r",(?=\s*\w+\s*=)", text):
         key, equals, value = (piece.strip() for piece in pair.partition("="))
         if not equals or key not in TARGET_KEYS:
-            raise ValueError(
-                f"--target {pair!r}: no pair\nwrite KEY=NUMBER, KEY of {', '.join(TARGET_KEYS)}"
-            )
+            close = get_close_matches(key, TARGET_KEYS, n=1) if equals else []
+            hint = f"did you mean {close[0]}={value}? " if close else ""
+            what = f"--target {pair!r}: {f'no key {key!r}' if equals else 'no pair'}"
+            raise InputError(what, f"{hint}write KEY=NUMBER, KEY of {', '.join(TARGET_KEYS)}")
         if key in target:
             raise ValueError(f"--target {text!r} names {key} twice\nwrite each key once")
         quantity = read_quantity(value, key)

@@ -106,8 +106,11 @@ def test_plan_is_deterministic_and_ids_are_unique(
 def test_saved_plan_is_the_same_plan(tmp_path: Path, resolved: Plan) -> None:
     save_plan(resolved, tmp_path)
     assert load_plan(tmp_path) == resolved
-    with pytest.raises(ValueError, match="no plan there"):
+    with pytest.raises(ValueError, match=f"no plan there.*\nthere are: .*{tmp_path}"):
         load_plan(tmp_path / "elsewhere")
+    save_plan(resolved, tmp_path / "main")
+    with pytest.raises(ValueError, match=rf"\ndid you mean {tmp_path}/main\?"):
+        load_plan(tmp_path / "mian")
 
 
 def test_too_small_a_budget_names_the_smallest(write_sweep: Callable[..., Path]) -> None:

@@ -44,6 +44,46 @@ def test_mistake_is_named_with_the_file(
     assert named in str(caught.value)
 
 
+def test_all_keys_that_are_wrong_are_named_at_once(write_sweep: WriteSweep) -> None:
+    path = write_sweep(
+        ("flops = 3e12", "flop = 3e12\nflavour = 1"),
+        ("vocab = 512", "vocabs = 512"),
+        ("conv = true", "convolution = true"),
+        ('kind = "text"', 'kid = "text"'),
+        ("[loss]", "[losses]"),
+    )
+    with pytest.raises(ValueError) as caught:
+        load_sweep(path)
+    what, remedy = str(caught.value).split("\n")
+    for fault in (
+        "unknown key 'target.flop' (did you mean flops?)",
+        "unknown key 'target.flavour' (allowed: flops, tokens_per_param)",
+        "unknown key 'data.vocabs' (did you mean vocab?)",
+        "unknown key 'family.convolution' (allowed: ",
+        "unknown key 'data.sources[0].kid' (did you mean kind?)",
+        "unknown key 'losses' (did you mean loss?)",
+    ):
+        assert fault in what
+    assert "missing key" not in what and "documents" in remedy
+
+
+def test_missing_keys_are_named_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "bare.toml"
+    path.write_text("[target]\n[data]\nvocab = 512\n")
+    with pytest.raises(ValueError) as caught:
+        load_sweep(path)
+    for key in ("ladder", "family", "loss", "target.flops", "data.context"):
+        assert f"missing key '{key}'" in str(caught.value)
+
+
+def test_a_sweep_file_that_is_not_there_is_sought_nearby(tmp_path: Path) -> None:
+    (tmp_path / "large.toml").write_text("")
+    with pytest.raises(ValueError, match=r"\ndid you mean \S+/large.toml\?"):
+        load_sweep(tmp_path / "lage.toml")
+    with pytest.raises(ValueError, match=r"\nthere are: \S*large.toml"):
+        load_sweep(tmp_path)
+
+
 def test_text_that_is_no_toml_is_named(tmp_path: Path) -> None:
     path = tmp_path / "broken.toml"
     path.write_text("[target\n")

@@ -167,3 +167,45 @@ def test_json_has_no_word_for_nan() -> None:
 def test_cells_are_short_and_say_what_is_missing() -> None:
     shown = [cell(value) for value in (None, float("nan"), 3, 2.0, 1.23456, 1.5e20, 2e-5, True)]
     assert shown == ["–", "–", "3", "2", "1.235", "1.500e+20", "2.000e-05", "True"]
+
+
+@pytest.mark.parametrize(
+    ("words", "what", "meant"),
+    [
+        (
+            ("import", "runs.csv", "--out", "x.csv", "--columns", "n_actve=loss"),
+            "n_actve=…",
+            "n_active?",
+        ),
+        (("import", "runs.csv", "--out", "x.csv", "--columns", "tokns=loss"), "tokns=…", "tokens?"),
+        (("predict", "runs.csv", "--target", "flop=1e23"), "no key 'flop'", "flops=1e23?"),
+        (("fit", "runs.csv", "--law", "chinchila"), "'--law': 'chinchila' is not", "chinchilla?"),
+        (("fit", "run.csv"), "run.csv: no such file", "runs.csv?"),
+        (("plan", "swep.toml"), "swep.toml: cannot be read", "sweep.toml?"),
+        (("status", "runs/dmo"), "runs/dmo: no plan there", "runs/demo?"),
+    ],
+)
+def test_what_is_misspelt_comes_with_what_was_meant(
+    words: tuple[str, ...],
+    what: str,
+    meant: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("runs.csv").write_text("flops,loss\n1e18,4\n1e19,3.5\n")
+    Path("sweep.toml").write_text("")
+    Path("runs/demo").mkdir(parents=True)
+    Path("runs/demo/plan.json").write_text("{}")
+    status, _, error = told(capsys, *words)
+    assert status == 2
+    first, second = error.splitlines()
+    assert what in first and "Value error" not in first
+    assert second.startswith(f"  do: did you mean {meant}")
+
+
+def test_groups_of_parameters_may_have_any_name() -> None:
+    from workbench.columns import parse_columns
+
+    assert parse_columns(["n_router=a,n_unembedding=b,loss_code=c"])

@@ -194,6 +194,22 @@ def test_report_shows_the_sealed_prediction_against_the_actual(
     assert "has no run 'bigger'" in found["error"]["what"]
 
 
+def test_an_anchor_without_a_seal_or_of_another_ledger_is_told(
+    table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    strange = "a" * 64
+    words = ("report", table, "--target", "flops=1e21", "--out", table.parent / "out", "--anchor")
+    found = run(capsys, *words, "abc", status=2)["error"]
+    assert "holds no ledger head" in found["what"] and "predict --seal" in found["remedy"]
+    found = run(capsys, *words, strange, status=2)["error"]
+    assert "flops=1e+21 is not sealed" in found["what"] and "--ledger" in found["remedy"]
+    sealed = run(capsys, "predict", table, "--target", "flops=1e21", "--seal")["sealed"]
+    run(capsys, *words, sealed[0]["head"])
+    main([*map(str, words), strange])
+    error = capsys.readouterr().err
+    assert "is not in the ledger" in error and f"now {sealed[0]['head'][:12]}" in error
+
+
 def test_a_report_shows_the_past_on_request(
     table: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -258,8 +274,8 @@ def test_grade_gives_a_verdict_a_line(tmp_path: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("1e23", "write KEY=NUMBER"),
-        ("compute=1e23", "write KEY=NUMBER"),
+        ("1e23", "no pair"),
+        ("compute=1e23", "no key 'compute'"),
         ("flops=lots", "finite number above 0"),
         ("flops=-1", "finite number above 0"),
         ("n_active=1B", "needs flops, or n_active and tokens"),
