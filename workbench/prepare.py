@@ -20,6 +20,7 @@ from sweeps.layout import EXECUTION_NAMES, freeze_execution, keep_sweep
 from sweeps.plan import plan
 from sweeps.planned import Plan, save_plan
 from sweeps.sweep_file import Place, Sweep, load_sweep
+from workbench.own_text import own_text_cautions
 
 DATA_FOLDER = "data"
 LEDGER_NAME = "ledger.jsonl"
@@ -75,7 +76,8 @@ def preview(sweep_path: Path, runs: Path) -> tuple[Sweep, Plan]:
     with _about(sweep_path):
         manifest = find_manifest(sweep.data.spec(), runs / DATA_FOLDER)
         planned = plan(sweep, manifest, execution, target_execution=target_execution)
-    return sweep, planned
+        doubts = [] if manifest else list(own_text_cautions(sweep, planned))
+    return sweep, replace(planned, warnings=(*planned.warnings, *doubts))
 
 
 def prepare(
