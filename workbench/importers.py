@@ -31,6 +31,7 @@ from workbench.table_files import blank, read_cells
 
 __all__ = ["Imported", "import_runs", "import_table", "parse_columns", "write_table"]
 
+MOST_SHOWN = 20  # columns named in an error, those that are likely first
 EMPTY, UNFINISHED = "empty", "kept out of fits"
 ENDS = ("finished", "diverged", "failed", "killed")  # `status` of a run that goes on no more
 STATES = {state: state for state in (*ENDS, "running", "missing")}
@@ -256,7 +257,9 @@ def _require(path: Path, table: pd.DataFrame, names: Sequence[str], *, curves: b
     remedy = f"name it: workbench import {path.name} --columns {asked}"
     if missing == "flops" and curves:
         remedy += "; what the curves lack: --hparams TABLE or --run NAME:n_active=124M,tokens=2.5B"
-    what = f"no column for {missing}; it has: {', '.join(map(str, names))}"
+    shown = [*likely, *(str(name) for name in names if str(name) not in likely)]
+    more = f" and {len(shown) - MOST_SHOWN} more" if len(shown) > MOST_SHOWN else ""
+    what = f"no column for {missing}; it has: {', '.join(shown[:MOST_SHOWN])}{more}"
     if missing in table:
         what = f"column {missing} is empty"
     raise InputError(f"{path}: {what}", remedy)
