@@ -7,9 +7,10 @@ target's own seed noise. A question the table cannot answer raises FitError with
 doubtful answer carries cautions.
 
 Laws (`fits.uncertainty.members`): one in compute whose slope may drift, with and without a floor,
-on the runs that differ from the target in compute alone; laws in sizes, or in sizes and sparsity,
-on all runs, where those vary apart. A law's weight is the inverse of its variance at the farthest
-target. Targets of unlike recipe (tokens per parameter, experts) are forecast apart.
+on the runs that differ from the target in compute alone; Chinchilla's with a misfit that may drift,
+or one in sizes and sparsity, on all runs, where those vary apart. A law's weight is the inverse of
+its variance at the farthest target. Targets of unlike recipe (tokens per parameter, experts) are
+forecast apart.
 """
 
 from dataclasses import dataclass, replace
@@ -31,6 +32,7 @@ from fits.uncertainty.mixture import (
     target_noise,
 )
 from fits.uncertainty.quantiles import LEVELS, quantile_table
+from fits.uncertainty.sizes import DriftingSizes
 from fits.uncertainty.surface import Surface
 from fits.usable import kinds, nothing_left, usable_runs
 
@@ -125,7 +127,7 @@ def _one_kind(
     drawn, on_curve = predictive(members.laws, weights, at, grid, noise, rng, draws)
     used = set(seen.run_id if "power" in members.laws else ())
     for law in members.laws.values():
-        used |= set(law.run_id if isinstance(law, Surface) else ())
+        used |= set(law.run_id if isinstance(law, DriftingSizes | Surface) else ())
     return Forecast(
         table=quantile_table(drawn, at.flops), weights=by_law(members.laws, weights),
         constants=law_constants(members.laws),

@@ -2,18 +2,16 @@
 
 import numpy as np
 
-from fits.observations import BUDGET_DECADES, FitError, Observations, budget_means
+from fits.observations import FitError, Observations, budget_means
 from fits.uncertainty.bootstrap import SeedNoise
 
 MIN_BUDGETS = 3
 MIN_SPAN = 0.45  # decades
 REACH = 2.0  # a ladder of s decades is extrapolated by at most 2 s decades,
 FARTHEST = 4.0  # and none by more than 10,000x, the farthest published (arXiv:2303.08774)
-FLOOR_BUDGETS, FLOOR_SPAN = 5, 1.5
 STEEPENING = 2.0  # a later slope this many times an earlier one is a change of regime
 BEND_Z = 2.5  # curvature over its standard error that counts as a bend
 ENVELOPE = 0.02  # runs more than 2 % above the best at no more compute are off the frontier
-NEAR = 0.05
 
 
 def times(decades: float) -> str:
@@ -66,6 +64,14 @@ def scatter(obs: Observations, noise: SeedNoise) -> float:
         return noise.sd
     curve = np.polynomial.Polynomial.fit(x, y, 3)
     return max(noise.sd, float(np.sqrt(((y - curve(x)) ** 2).sum() / freedom)))
+
+
+def require_falling(obs: Observations, noise: SeedNoise) -> None:
+    """Raise FitError unless the best loss falls with compute, whatever the sizes."""
+    middle = (obs.x.min() + obs.x.max()) / 2
+    small, large = obs.y[obs.x <= middle].min(), obs.y[obs.x > middle].min()
+    if small - large <= 2 * noise.sd:
+        raise FitError("not_decreasing", "the best loss does not fall with compute")
 
 
 def require_one_regime(obs: Observations, noise: SeedNoise) -> None:
@@ -124,16 +130,3 @@ def frontier(obs: Observations) -> Observations:
         return obs
     best = np.minimum.accumulate([obs.loss[index == b].min() for b in range(int(index.max()) + 1)])
     return obs.take(np.asarray(obs.loss <= (1 + ENVELOPE) * best[index]))
-
-
-def near_envelope(obs: Observations) -> Observations:
-    """Runs within NEAR of the best at no more than their compute and 20 %: well-tuned ones."""
-    reach = np.searchsorted(obs.flops, obs.flops * 10**BUDGET_DECADES, side="right") - 1
-    best = np.minimum.accumulate(obs.loss)[reach]
-    return obs.take(np.asarray(obs.loss <= (1 + NEAR) * best))
-
-
-def shows_floor(obs: Observations) -> bool:
-    """Whether budgets and span allow a free floor."""
-    x = budget_means(obs)[0]
-    return bool(x.size >= FLOOR_BUDGETS and x[-1] - x[0] >= FLOOR_SPAN)

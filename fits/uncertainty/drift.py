@@ -15,7 +15,8 @@ a weighted grid of cells in closed form and nothing is optimised. Its priors:
 
 | constant | values | prior |
 |---|---|---|
-| c / smallest loss | 0; .05 … .9 | half at 0, the rest falling as exp(-share / .3) |
+| c / smallest loss | 0; .05 … .9 | half at 0, the rest falling as exp(-share / .3); a tenth at 0 \
+and the rest even where n or tokens is held fixed |
 | tau | .004 … .06 | mostly .015 to .06 |
 | scatter / seed noise | 1, 2, 4 | .6, .3, .1 |
 
@@ -41,7 +42,9 @@ DRIFT_PRIOR: Vector = np.array([0.2, 0.5, 1.0, 2.0, 2.0])
 SCATTERS: Vector = np.array([1.0, 2.0, 4.0])
 SCATTER_PRIOR: Vector = np.array([0.6, 0.3, 0.1])
 NO_FLOOR = 0.5  # prior of c = 0
+NO_FLOOR_HELD = 0.1
 FLOOR_FALL = 0.3
+HELD = 0.05  # spread in log n or log tokens below which it is held fixed along the ladder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +128,7 @@ class DriftingPower:
             mean = np.average(rows, axis=0, weights=[w + 1e-300 for _, w in chosen])
             found[name] = {"a": float(np.exp(mean[0])), "b": float(mean[1])}
             if floor:
-                found[name]["c"] = float(mean[2])
+                found[name]["irreducible"] = float(mean[2])
             found[name]["drift"] = float(mean[3])
         return found
 
@@ -145,7 +148,7 @@ def fit_drifting_power(obs: Observations, noise: SeedNoise) -> DriftingPower:
     t, loss = x - x[0], np.exp(y)
     walk, design = walk_covariance(t, t), np.stack([np.ones_like(t), t], axis=1)
     cells: list[Cell] = []
-    for share, of_share in zip(SHARES, floor_prior(), strict=True):
+    for share, of_share in zip(SHARES, floor_prior(obs), strict=True):
         floor = float(share * loss.min())
         stretch = loss / (loss - floor)  # d log(L - c) / d log L
         z = np.log(loss - floor)
@@ -184,10 +187,14 @@ def _cell(
     )  # fmt: skip
 
 
-def floor_prior() -> Vector:
-    """Prior of each of SHARES."""
-    rest = np.exp(-SHARES[1:] / FLOOR_FALL)
-    return np.concatenate([[NO_FLOOR], (1 - NO_FLOOR) * rest / rest.sum()])
+def floor_prior(obs: Observations) -> Vector:
+    """Prior of each of SHARES; a floor is likely where one of n and tokens is held fixed, for then
+    the other's term is left over however large the compute."""
+    sizes = [size for size in (obs.n, obs.tokens) if size is not None]
+    held = len(sizes) == 2 and any(np.ptp(np.log(size)) < HELD for size in sizes)
+    rest = np.ones(SHARES.size - 1) if held else np.exp(-SHARES[1:] / FLOOR_FALL)
+    none = NO_FLOOR_HELD if held else NO_FLOOR
+    return np.concatenate([[none], (1 - none) * rest / rest.sum()])
 
 
 def walk_covariance(s: Vector, t: Vector) -> Matrix:

@@ -1,25 +1,26 @@
 """Which laws enter a forecast: all that the runs can identify, each on the runs that suit it."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from fits.estimators.experts import SparseHuber, SparseSizeHuber
-from fits.estimators.search import Estimator
-from fits.estimators.sizes import ChinchillaHuber, TiedHuber, has_plane
+from fits.estimators.sizes import has_plane
 from fits.observations import FitError, Matrix, Observations, Points
-from fits.shape import bend, near_envelope, require_ladder, require_one_regime, shows_floor
+from fits.shape import bend, require_falling, require_ladder, require_one_regime
 from fits.uncertainty.backtest import PRIOR_SCALE, Predictor, leave_future_out
 from fits.uncertainty.bootstrap import SeedNoise, seed_noise
 from fits.uncertainty.drift import fit_drifting_power
 from fits.uncertainty.mixture import Member
+from fits.uncertainty.sizes import fit_drifting_sizes
 from fits.uncertainty.surface import fit_surface
 
 BACKTEST_DRAWS = 100
-SURFACE_RUNS = 8
-SURFACE_SIZES = 4  # for a law in sizes alone, whose exponent and floor take three
+SIZES_RUNS = 6
+SIZES_BUDGETS = 4
+SPARSE_RUNS = 8
+SPARSE_SIZES = 4  # for a law in sizes alone, whose exponent and floor take three
 SPARSE_TIMES = 2.5  # form error of laws of sparsity, whose floor and gain are hardly known
 VARIED = np.log(1.3)  # spread of log sparsity from which runs count as differing in it
 REGIME = ("regime_change", "not_decreasing")
@@ -43,32 +44,29 @@ def fit_members(ladder: Observations, every: Observations, at: Points, seed: int
     sizes; so does a change of regime in it, where no seeds tell it from the scatter of recipes and
     those laws have runs that the ladder has not.
     """
-    target = float(at.flops.max())
     noise = seed_noise(ladder if ladder.flops.size else every)
+    asked = Question(at=at, noise=noise, seed=seed)
     laws: dict[str, Member] = {}
     tests, cautions = [], []
-    surfaces = list(candidates(every, at, noise))
+    surfaces = candidates(every, at)
     try:
-        require_ladder(ladder, target)
+        require_ladder(ladder, asked.far)
         require_one_regime(ladder, noise)
-        laws["power"] = fit_drifting_power(ladder, noise)
-        tests.append(
-            leave_future_out("power", drifting(noise), ladder, noise, minimum=2, seed=seed)
-        )
+        laws["power"], test = asked.in_compute(ladder)
+        tests.append(test)
         cautions += [curved] if (curved := bend(ladder, noise)) is not None else []
     except FitError as refusal:
         certain = noise.pairs > 0 or every.flops.size <= ladder.flops.size
         if not surfaces or (refusal.name in REGIME and certain):
             raise
         cautions.append(f"no law in compute alone: {refusal}")
-    for name, estimator, obs in surfaces:
+    for name in surfaces:
         try:
-            require_ladder(obs, target)
-            prior = PRIOR_SCALE * (SPARSE_TIMES if name.startswith("sparse") else 1.0)
-            laws[name], test = fit_surface(name, estimator, obs, noise, target, seed, prior)
+            require_ladder(every, asked.far)
+            laws[name], test = asked.in_sizes(name, every)
             tests.append(test)
         except FitError as refusal:
-            if not laws and name == surfaces[-1][0]:
+            if not laws and name == surfaces[-1]:
                 raise
             cautions.append(f"no {name} law: {refusal}")
     if not surfaces:
@@ -83,27 +81,54 @@ def fit_members(ladder: Observations, every: Observations, at: Points, seed: int
     return Members(laws=laws, cautions=cautions, backtest=table, noise=noise)
 
 
-def candidates(
-    every: Observations, at: Points, noise: SeedNoise
-) -> Iterator[tuple[str, Estimator, Observations]]:
-    """Laws in sizes that the runs might identify, and the runs for each."""
-    if at.n is None or every.n is None or every.flops.size < SURFACE_RUNS:
-        return
-    delta = float(np.clip(1.5 * noise.sd, 1e-3, 0.1))  # seed noise is Gaussian, not an outlier
+def candidates(every: Observations, at: Points) -> list[str]:
+    """Names of the laws in sizes that the runs might identify."""
+    if at.n is None or every.n is None:
+        return []
     plane = has_plane(every)
     if at.n_total is not None and _sparsity_varies(every):
+        if every.flops.size < SPARSE_RUNS:
+            return []
         if plane:
-            yield "sparse", SparseHuber(delta=delta), every
-        elif np.unique(np.round(np.log(every.n), 1)).size >= SURFACE_SIZES:
-            yield "sparse_fixed_tokens", SparseSizeHuber(delta=delta), every
-        return
-    if not plane or not shows_floor(every):
-        return
-    yield "chinchilla", ChinchillaHuber(delta=delta), every
-    yield "tied", TiedHuber(delta=delta), every
-    near = near_envelope(every)
-    if SURFACE_RUNS <= near.flops.size < every.flops.size and has_plane(near) and shows_floor(near):
-        yield "chinchilla_near", ChinchillaHuber(delta=delta), near
+            return ["sparse"]
+        fixed = np.unique(np.round(np.log(every.n), 1)).size >= SPARSE_SIZES
+        return ["sparse_fixed_tokens"] if fixed else []
+    return ["chinchilla"] if plane and every.flops.size >= SIZES_RUNS else []
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What is asked of every law: the targets, and how noisy one run is."""
+
+    at: Points
+    noise: SeedNoise
+    seed: int
+
+    @property
+    def far(self) -> float:
+        """Compute of the farthest target."""
+        return float(self.at.flops.max())
+
+    def in_compute(self, ladder: Observations) -> tuple[Member, pd.DataFrame]:
+        """The law in compute and its leave-future-out table."""
+        law = fit_drifting_power(ladder, self.noise)
+        predict = drifting(self.noise)
+        test = leave_future_out("power", predict, ladder, self.noise, minimum=2, seed=self.seed)
+        return law, test
+
+    def in_sizes(self, name: str, every: Observations) -> tuple[Member, pd.DataFrame]:
+        """A law in sizes and its leave-future-out table."""
+        if name == "chinchilla":
+            require_falling(every, self.noise)
+            law = fit_drifting_sizes(every, self.at, self.noise)
+            predict = drifting_sizes(self.noise)
+            return law, leave_future_out(
+                name, predict, every, self.noise, minimum=SIZES_BUDGETS, seed=self.seed
+            )
+        delta = float(np.clip(1.5 * self.noise.sd, 1e-3, 0.1))  # seed noise is no outlier
+        estimator = SparseHuber(delta=delta) if name == "sparse" else SparseSizeHuber(delta=delta)
+        prior = PRIOR_SCALE * SPARSE_TIMES
+        return fit_surface(name, estimator, every, self.noise, self.far, self.seed, prior)
 
 
 def _sparsity_varies(obs: Observations) -> bool:
@@ -120,5 +145,19 @@ def drifting(noise: SeedNoise) -> Predictor:
     ) -> tuple[Matrix, float]:
         law, at = fit_drifting_power(small, noise), Points(flops=large.flops)
         return law.draws(at, BACKTEST_DRAWS, rng), float(np.ptp(small.x))
+
+    return predict
+
+
+def drifting_sizes(noise: SeedNoise) -> Predictor:
+    """The law in sizes as a backtest asks for it: about the middle recipe of the larger runs."""
+
+    def predict(
+        small: Observations, large: Observations, rng: np.random.Generator
+    ) -> tuple[Matrix, float]:
+        if not has_plane(small):
+            raise FitError("one_line", "n and tokens do not vary apart in the smaller runs")
+        law = fit_drifting_sizes(small, large, noise)
+        return law.draws(large, BACKTEST_DRAWS, rng), float(np.ptp(small.x))
 
     return predict

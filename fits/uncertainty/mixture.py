@@ -9,9 +9,11 @@ from scipy import stats
 from fits.observations import Matrix, Points, Vector
 from fits.uncertainty.bootstrap import SeedNoise
 from fits.uncertainty.drift import DriftingPower
+from fits.uncertainty.sizes import DriftingSizes
 from fits.uncertainty.surface import Surface
 
 WEIGHING_DRAWS = 400
+UNSEEN = 0.01  # sd of log loss by which runs of unlike sizes differ in more than their seed
 
 
 class Member(Protocol):
@@ -47,12 +49,13 @@ def by_law(members: dict[str, Member], weights: dict[str, float]) -> dict[str, f
 
 
 def target_noise(members: dict[str, Member], noise: SeedNoise) -> SeedNoise:
-    """Scatter of one more run: seed noise, or where no seeds were measured what the law in compute
-    found the runs to scatter by."""
-    law = members.get("power")
-    if noise.pairs or not isinstance(law, DriftingPower):
+    """Scatter of one more run: seed noise; where no seeds were measured, what the laws found the
+    runs to scatter by, and UNSEEN besides where they are of unlike sizes."""
+    found = [m.scatter() for m in members.values() if isinstance(m, DriftingPower | DriftingSizes)]
+    if noise.pairs or not found:
         return noise
-    return replace(noise, sd=noise.sd * law.scatter())
+    mixed = any(isinstance(m, DriftingSizes) for m in members.values())
+    return replace(noise, sd=float(np.hypot(noise.sd * max(found), UNSEEN * mixed)))
 
 
 def predictive(
@@ -103,6 +106,6 @@ def law_constants(members: dict[str, Member]) -> dict[str, dict[str, float]]:
     for name, member in members.items():
         if isinstance(member, DriftingPower):
             found.update(member.constants())
-        elif isinstance(member, Surface):
+        elif isinstance(member, DriftingSizes | Surface):
             found[name] = member.constants()
     return found

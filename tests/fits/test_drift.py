@@ -15,8 +15,15 @@ def posterior(truth, budgets=SIX, noise=0.003):
     return fit_drifting_power(observe(ladder(truth, budgets, noise=noise)), NOISE)
 
 
-def test_priors_sum_to_one_and_half_of_them_has_no_floor():
-    assert floor_prior().sum() == pytest.approx(1) and floor_prior()[0] == 0.5
+def test_half_of_the_prior_has_no_floor_unless_one_size_is_held_fixed():
+    runs = ladder(lambda c: 40 * c**-0.1)
+    free = floor_prior(observe(runs))
+    n = np.sqrt(runs["flops"] / 120)
+    along = floor_prior(observe(runs.assign(n_active=n, tokens=20 * n)))
+    held = floor_prior(observe(runs.assign(n_active=runs["flops"] / 6e9, tokens=1e9)))
+    assert free[0] == along[0] == 0.5 and held[0] == 0.1
+    assert all(prior.sum() == pytest.approx(1) for prior in (free, along, held))
+    assert held[-1] > 5 * free[-1]
 
 
 def test_the_covariance_is_that_of_an_integrated_random_walk():
@@ -55,7 +62,7 @@ def test_a_long_curved_ladder_shows_its_floor_and_a_straight_one_has_none():
     straight = posterior(lambda c: 40 * c**-0.1, wide, noise=0.001)
     assert curved.share(floor=True) > 0.95 and straight.share(floor=False) > 0.5
     found = curved.constants()["power_floor"]
-    assert found["c"] == pytest.approx(2.0, abs=0.25)
+    assert found["irreducible"] == pytest.approx(2.0, abs=0.25)
     assert straight.constants()["power"]["b"] == pytest.approx(0.1, abs=0.005)
     assert straight.constants()["power"]["a"] == pytest.approx(40, rel=0.15)
 

@@ -3,7 +3,7 @@ import pytest
 from ladders import SIX, THREE, chinchilla_table, ladder
 
 from fits.observations import FitError, observe
-from fits.shape import bend, frontier, require_ladder, require_one_regime, shows_floor
+from fits.shape import bend, frontier, require_ladder, require_one_regime
 from fits.uncertainty.bootstrap import SeedNoise
 
 NOISE = SeedNoise(sd=0.003, pairs=3, measured=0.003)
@@ -60,9 +60,3 @@ def test_the_frontier_keeps_the_best_at_equal_compute_and_every_seed():
     assert 3 <= kept.flops.size < len(table)
     seeds = observe(ladder(straight, seeds=4, noise=0.02))
     assert frontier(seeds).flops.size == seeds.flops.size
-
-
-def test_a_floor_needs_five_budgets_over_one_and_a_half_decades():
-    assert shows_floor(observe(ladder(straight, SIX)))
-    assert not shows_floor(observe(ladder(straight, SIX[:4])))
-    assert not shows_floor(observe(ladder(straight, np.geomspace(1e10, 2e11, 6))))

@@ -1,0 +1,133 @@
+"""The law in sizes whose misfit may drift."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from ladders import chinchilla_table
+from scipy import stats
+
+from fits.estimators.sizes import ChinchillaHuber
+from fits.forecast import forecast
+from fits.observations import FitError, Observations, Points, observe, points
+from fits.uncertainty import sizes
+from fits.uncertainty.bootstrap import SeedNoise
+from fits.uncertainty.sizes import SHARES, DriftingSizes, excess, fit_drifting_sizes
+
+NOISE = SeedNoise(sd=0.003, pairs=0, measured=None)
+
+
+def at(n: float, per_parameter: float = 20.0) -> Points:
+    size, tokens = np.array([n]), np.array([per_parameter * n])
+    return Points(flops=6 * size * tokens, n=size, tokens=tokens)
+
+
+def truth(where: Points) -> float:
+    return float(1.8 + 480 * where.n[0] ** -0.35 + 2100 * where.tokens[0] ** -0.37)
+
+
+def quantiles(law: DriftingSizes, where: Points, *levels: float) -> list[float]:
+    drawn = law.draws(where, 2000, np.random.default_rng(0))[:, 0]
+    return [float(q) for q in np.exp(np.quantile(drawn, levels))]
+
+
+def marginal(law: DriftingSizes, obs: Observations, k: int, h: int, f: int) -> float:
+    """Log density of the runs in one cell, from the covariance of the linear part."""
+    loss = obs.loss / law.unit
+    terms = law.basis.terms(obs, law.exponents[k]) / loss[:, None]
+    design = np.concatenate([terms, law.basis.walks(obs)], axis=1)
+    sd = NOISE.sd * law.scales[h, 2] * np.sqrt(1 + (excess(obs) / sizes.FAR) ** 2)
+    covariance = design @ np.diag(1 / law.prior[h]) @ design.T + np.diag(sd**2)
+    return float(stats.multivariate_normal.logpdf(1 - SHARES[f] / loss, cov=covariance))
+
+
+def test_weights_of_cells_are_those_of_a_gaussian_process(monkeypatch):
+    monkeypatch.setattr(sizes, "LOOSE", 1.0)  # keeps the covariance well conditioned
+    obs = observe(chinchilla_table(noise=0.01).iloc[::3])
+    law = fit_drifting_sizes(obs, at(1e9), NOISE)
+    k = int(np.argmax(law.weights.sum(axis=(1, 2))))
+    for (h, f), (g, e) in (((5, 3), (40, 3)), ((7, 2), (7, 9)), ((20, 12), (50, 4))):
+        of_scatter = np.log(sizes.SCATTER_PRIOR)[
+            [int(np.argmin(np.abs(sizes.SCATTERS - law.scales[i, 2]))) for i in (h, g)]
+        ]
+        direct = marginal(law, obs, k, h, f) - marginal(law, obs, k, g, e)
+        found = np.log(law.weights[k, h, f]) - np.log(law.weights[k, g, e])
+        assert found == pytest.approx(direct + of_scatter[0] - of_scatter[1], rel=1e-5, abs=1e-4)
+
+
+@pytest.mark.parametrize("ahead", [10.0, 100.0, 300.0])
+def test_a_planted_law_is_extrapolated(ahead):
+    obs = observe(chinchilla_table(noise=0.003))
+    goal = at(1e9 * np.sqrt(ahead))
+    law = fit_drifting_sizes(obs, goal, NOISE)
+    low, middle, high = quantiles(law, goal, 0.05, 0.5, 0.95)
+    assert low < truth(goal) < high
+    assert middle == pytest.approx(truth(goal), rel=0.015)
+    constants = law.constants()
+    assert constants["irreducible"] == pytest.approx(1.8, abs=0.15)
+    assert constants["alpha"] == pytest.approx(0.35, abs=0.06)
+
+
+@pytest.mark.parametrize(
+    ("column", "factor"), [("loss", 0.001), ("flops", 1e9), ("n_active", 1e-6), ("tokens", 1e-9)]
+)
+def test_units_do_not_matter(column, factor):
+    table = chinchilla_table(noise=0.003)
+    goal = pd.DataFrame({"flops": [6 * 2e20], "n_active": [1e9], "tokens": [2e11]})
+
+    def middle(scale: float) -> float:
+        runs = observe(table.assign(**{column: table[column] * scale}))
+        moved = goal.assign(**{column: goal[column] * scale}) if column in goal else goal
+        where = points(moved)
+        return quantiles(fit_drifting_sizes(runs, where, NOISE), where, 0.5)[0]
+
+    wanted = middle(1.0) * (factor if column == "loss" else 1.0)
+    assert middle(factor) == pytest.approx(wanted, rel=2e-4)
+
+
+def test_recipes_unlike_the_targets_do_not_lead_it_astray():
+    """Runs far off 20 tokens per parameter lie above Chinchilla's law by the square of how far."""
+    table = chinchilla_table(noise=0.002)
+    far = np.log(table["tokens"] / table["n_active"] / 20)
+    obs = observe(table.assign(loss=table["loss"] * np.exp(0.01 * far**2)))
+    goal = at(1e10)
+    own = quantiles(fit_drifting_sizes(obs, goal, NOISE), goal, 0.5)[0]
+    plain = float(ChinchillaHuber().fit(obs).law.predict(goal)[0])
+    assert abs(own / truth(goal) - 1) < 0.5 * abs(plain / truth(goal) - 1)
+    assert own == pytest.approx(truth(goal), rel=0.03)
+
+
+def test_under_tuned_runs_hardly_move_it():
+    clean = observe(chinchilla_table(noise=0.002))
+    bad = replace(clean, loss=clean.loss * np.where(np.arange(clean.loss.size) % 4 == 2, 1.25, 1.0))
+    goal = at(4e9)
+    with_bad, without = (
+        quantiles(fit_drifting_sizes(obs, goal, NOISE), goal, 0.5)[0] for obs in (bad, clean)
+    )
+    assert with_bad == pytest.approx(without, rel=0.02)
+
+
+def test_the_interval_grows_with_distance_and_repeats_itself():
+    obs = observe(chinchilla_table(noise=0.003))
+    widths = []
+    for n in (1e9, 1e10, 1e11):
+        law = fit_drifting_sizes(obs, at(n), NOISE)
+        low, high = quantiles(law, at(n), 0.05, 0.95)
+        assert [low, high] == quantiles(law, at(n), 0.05, 0.95)
+        widths.append(high / low - 1)
+    assert widths[0] < 0.6 * widths[1] < 0.36 * widths[2]
+
+
+def test_a_loss_that_rises_with_size_is_refused():
+    table = chinchilla_table()
+    rising = table.assign(loss=0.1 * np.log(table["n_active"] * table["tokens"]))
+    goal = pd.DataFrame({"flops": [1.2e22], "n_active": [1e10], "tokens": [2e11]})
+    with pytest.raises(FitError) as refused:
+        forecast(rising, goal)
+    assert refused.value.name == "not_decreasing"
+
+
+def test_a_point_without_sizes_is_an_error():
+    with pytest.raises(ValueError, match="n_active and tokens"):
+        fit_drifting_sizes(observe(chinchilla_table()), Points(flops=np.array([1e20])), NOISE)
