@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from fits.estimators.catalogue import Fitter, lookup
-from fits.observations import FitError, Observations, observe, run_names
+from fits.observations import FitError, Observations, budget_means, observe, run_names
 from fits.screens import Screened, screen
-from fits.shape import frontier, shows_floor
+from fits.shape import frontier
 from fits.uncertainty.bootstrap import FEW_CLUSTERS, intervals
 from fits.uncertainty.profile import profiles
 from workbench.errors import InputError
@@ -26,6 +26,7 @@ Law = Literal[
     "chinchilla_total", "experts", "sparse", "sparse_fixed_tokens", "repeated",
 ]  # fmt: skip
 AUTO: Literal["auto"] = "auto"  # power_floor where the runs can show a floor, else power
+FLOOR_BUDGETS, FLOOR_DECADES = 5, 1.5
 FLOOR_NEEDS = "a free floor needs five budgets over 1.5 decades"
 
 
@@ -194,11 +195,17 @@ def _seen(screened: Screened, column: str, *, in_compute: bool) -> Observations:
 def _chosen(law: str, obs: Observations, floor: float | None) -> tuple[str, list[str]]:
     """The law that is fitted, and what must be said of that choice."""
     if law != AUTO:
-        doubtful = law == "power_floor" and floor is None and not shows_floor(obs)
+        doubtful = law == "power_floor" and floor is None and not _shows_floor(obs)
         return law, [f"the floor is not to be trusted: {FLOOR_NEEDS}"] if doubtful else []
     chosen, why = "power", f"without a floor: {FLOOR_NEEDS}"
     if floor is not None:
         chosen, why = "power_floor", "with the floor that was given"
-    elif shows_floor(obs):
+    elif _shows_floor(obs):
         chosen, why = "power_floor", "as the runs can show a floor"
     return chosen, [f"the law {chosen} was chosen, {why}; --law names another"]
+
+
+def _shows_floor(obs: Observations) -> bool:
+    """Whether budgets and span allow a free floor."""
+    x = budget_means(obs)[0]
+    return bool(x.size >= FLOOR_BUDGETS and x[-1] - x[0] >= FLOOR_DECADES)
