@@ -18,6 +18,7 @@ from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 WORKER_COMMAND = (sys.executable, "-m", "model.training.worker")
+WORKER_FOLDER = Path(__file__).resolve().parents[1]  # so that the worker finds `model`
 TAIL_LINES, TAIL_BYTES = 20, 16384
 
 
@@ -64,7 +65,7 @@ class WorkerProcess:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                cwd=Path(__file__).resolve().parents[1],  # so that the worker finds `model`
+                cwd=WORKER_FOLDER,
                 bufsize=1,
                 start_new_session=True,  # Ctrl-C reaches us alone; we stop the workers in order
             )

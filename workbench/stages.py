@@ -20,6 +20,7 @@ from sweeps.planned import PlannedRun
 from sweeps.run_files import standing
 from sweeps.slurm import attempts
 from sweeps.slurm.job import say, serve
+from sweeps.slurm.ranks import Rank
 from sweeps.slurm.states import OVER
 from workbench.cluster import needs, reopen, submit_again
 from workbench.errors import explain
@@ -54,7 +55,12 @@ def seal(place: Path) -> int:
 
 
 def target(place: Path, label: str) -> int:
-    """Train the target; refused with status 1 where its prediction is not sealed."""
+    """Train the target; refused with status 1 where its prediction is not sealed.
+
+    Of several tasks the first does so, and the others follow its worker.
+    """
+    if Rank.read(os.environ).rank:
+        return serve(place, label)
     _, prepared = reopen(place)
     if "seal" in needs(prepared):
         say("the target waits: its prediction is not sealed. `workbench submit` again adds that")

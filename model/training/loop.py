@@ -84,7 +84,7 @@ def train(
             result = load_result(run_folder)
             if result is None:
                 claim(spec, run_folder, data_folder)
-                ranks.check(spec.batch)
+                ranks.check(spec)
                 ranks.tell(JOB, {"spec": to_json(spec), "data_folder": str(data_folder.resolve())})
                 asked = interruption or Interruption()
                 return _train(

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from model.training.spec import RunSpec
+
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import TCPStore
 
@@ -45,13 +47,15 @@ class Ranks:
         """Whether this process writes."""
         return self.rank == 0
 
-    def check(self, batch: int) -> None:
-        """Raise ValueError where some rank would have no row."""
-        if batch < self.size:
+    def check(self, spec: RunSpec) -> None:
+        """Raise ValueError where some rank would have no row, or the model is to be compiled."""
+        if spec.batch < self.size:
             raise ValueError(
-                f"a batch of {batch} sequences cannot be shared by {self.size} ranks\n"
+                f"a batch of {spec.batch} sequences cannot be shared by {self.size} ranks\n"
                 "train it with fewer tasks"
             )
+        if spec.execution.compile and self.size > 1:
+            raise ValueError("compile = true is for one process; train it with one task")
 
     def rows(self, batch: int) -> slice:
         """This rank's neighbouring rows of a batch; shares differ by one row at most."""

@@ -33,8 +33,8 @@ class Array:
 
     @property
     def seconds(self) -> list[float]:
-        """Expected wall time of each job."""
-        return [makespan(task, self.slots) for task in self.tasks]
+        """Expected wall time of each job; of several tasks, as if they shared a run evenly."""
+        return [makespan(task, self.slots) / self.resources.tasks for task in self.tasks]
 
 
 def execution_of(run: PlannedRun, assumed: Execution | None = None) -> Execution:
@@ -48,21 +48,24 @@ def slots(run: PlannedRun, resources: Resources, assumed: Execution | None = Non
     Raises ValueError, naming what is missing, where not even one fits.
     """
     execution = execution_of(run, assumed)
-    if resources.nodes > 1:
-        return 1
+    if run.batch < resources.tasks:
+        raise ValueError(
+            f"run {run.name} has batches of {run.batch} sequences, too few for the profile's "
+            f"{resources.tasks} tasks: lower nodes or tasks_per_node"
+        )
     if execution.device == "cuda":
         if not resources.gpus:
             raise ValueError(
                 f"run {run.name} was planned for a GPU, and the profile gives its jobs none: "
                 "set gpus"
             )
-        return resources.gpus
-    if resources.cpus < execution.threads:
+        return 1 if resources.tasks > 1 else resources.gpus
+    if resources.cpus_per_task < execution.threads:
         raise ValueError(
             f"run {run.name} was planned for {execution.threads} threads, and the profile gives "
-            f"its jobs {resources.cpus} cpus: raise cpus"
+            f"its tasks {resources.cpus_per_task} cpus: raise cpus"
         )
-    return resources.cpus // execution.threads
+    return 1 if resources.tasks > 1 else resources.cpus // execution.threads
 
 
 def make_arrays(
@@ -77,19 +80,22 @@ def make_arrays(
     """The arrays that train these runs, of at most `largest` jobs each and `room` jobs in all.
 
     Where `room` is too small for packs of `pack_minutes`, the packs grow: then some runs wait for
-    the turn of others. Raises ValueError where a run fits into no job, or there is no room.
+    the turn of others. A run over several tasks has its job to itself. Raises ValueError where a
+    run fits into no job, or there is no room.
     """
     resources = profile.resources("target" if kind == "target" else "ladder")
     shapes: dict[int, list[PlannedRun]] = {}
     for run in runs:
         shapes.setdefault(slots(run, resources, assumed), []).append(run)
+    alone = resources.tasks > 1
     room = len(runs) if room is None else max(room, 0)
-    if room < len(shapes):
+    least = len(runs) if alone else len(shapes)
+    if room < least:
         raise ValueError(
-            f"the account may add {room} jobs to the queue, and at least {len(shapes)} "
+            f"the account may add {room} jobs to the queue, and at least {least} "
             "are needed\nwait until some have ended; the same command again adds the rest"
         )
-    seconds = profile.pack_minutes * 60
+    seconds = 0.0 if alone else profile.pack_minutes * 60
     packed = {many: pack(group, many, seconds) for many, group in shapes.items()}
     while sum(map(len, packed.values())) > room:
         seconds = max(2 * seconds, 60.0)
@@ -154,7 +160,7 @@ def makespan(runs: Sequence[PlannedRun], many: int) -> float:
 
 def run_devices(execution: Execution, resources: Resources) -> int:
     """GPUs, or else cores, that a run has to itself in such a job."""
-    if resources.nodes > 1:
+    if resources.tasks > 1:
         return resources.nodes * (resources.gpus or resources.cpus)
     return 1 if execution.device == "cuda" else execution.threads
 

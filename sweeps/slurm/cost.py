@@ -43,7 +43,8 @@ def rung_costs(draft: Draft, profile: Profile, assumed: Execution | None = None)
         for run in (run for task in array.tasks for run in task):
             execution = execution_of(run, assumed)
             unit = "gpu" if execution.device == "cuda" else "core"
-            hours = run.expected_seconds / 3600 * run_devices(execution, array.resources)
+            seconds = run.expected_seconds / array.resources.tasks
+            hours = seconds / 3600 * run_devices(execution, array.resources)
             each = profile.price.gpu_hour if unit == "gpu" else profile.price.core_hour
             rows.append((run.rung, run.role, 1, run.flops, unit, hours, hours * each))
     columns = ["rung", "role", "runs", "flops", "device", "hours", "price"]

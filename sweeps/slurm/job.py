@@ -9,6 +9,7 @@ status is 0 only where every run of the job is done.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import signal
 import socket
@@ -20,11 +21,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from model.training.result import load_result
 from sweeps.layout import PLAN_NAME, run_folder
 from sweeps.planned import PlannedRun, load_runs
 from sweeps.pool import Event, Place, Pool
 from sweeps.slurm import attempts
 from sweeps.slurm.arrays import execution_of, run_devices
+from sweeps.slurm.ranks import Rank, become_worker
 from sweeps.slurm.submission import WORKERS_FOLDER, Job, Submission, load_submission
 
 SHOWN_SECONDS = 30.0  # between two lines of a run's progress in the job's log
@@ -47,7 +50,7 @@ class Allocation:
     index: int
     node: str
     gpus: tuple[str, ...]  # as CUDA_VISIBLE_DEVICES names them
-    tasks: int
+    rank: Rank
     restarts: int
 
     @classmethod
@@ -64,7 +67,7 @@ class Allocation:
             index=int(index or 0),
             node=environment.get("SLURMD_NODENAME") or socket.gethostname(),
             gpus=tuple(name for name in visible.split(",") if name),
-            tasks=int(environment.get("SLURM_NTASKS", "1")),
+            rank=Rank.read(environment),
             restarts=int(environment.get("SLURM_RESTART_COUNT", "0")),
         )
 
@@ -77,34 +80,49 @@ class Work:
         self._submission, self._job, self._given = submission, job, given
         self._logs = place / WORKERS_FOLDER / f"{job.label}-{given.index}"
         self._shown: dict[str, float] = {}
+        self._broken = False  # a process of several that train one run has died
         self.runs = load_runs(place / PLAN_NAME, job.tasks[given.index])
 
     def pool(self, ledger_head: str | None) -> Pool:
         """The workers, told of this allocation."""
         grace = self._submission.profile.signal_seconds - END_SECONDS
-        return Pool(
-            Place(
-                folder=self.folder,
-                data_folder=Path(self._submission.data_folder),
-                logs=self._logs,
-                ledger_head=ledger_head,
-                retries=sys.maxsize,  # `_stalled` counts over all jobs
-                grace=max(grace, END_SECONDS),
-                listen=self._note,
-                unwanted=self._cancelled,
-                refuses=self._stalled,
-                settings=self._settings,
-            )
+        place = Place(
+            folder=self.folder,
+            data_folder=Path(self._submission.data_folder),
+            logs=self._logs,
+            ledger_head=ledger_head,
+            retries=sys.maxsize,  # `_stalled` counts over all jobs
+            grace=max(grace, END_SECONDS),
+            listen=self._note,
+            unwanted=self._unwanted,
+            refuses=self._stalled,
+            settings=self._settings,
+        )
+        words = self._given.rank.words(os.environ)
+        return Pool(dataclasses.replace(place, command=(*place.command, *words)))
+
+    def follow(self) -> int:
+        """Become the worker of a rank other than the first; returns only where all is done."""
+        if all(load_result(self._home(run)) for run in self.runs):
+            return 0
+        given = self._given.rank
+        become_worker(
+            given.words(os.environ),
+            threads=execution_of(self.runs[0]).threads,
+            more=self._settings(0),
+            log=self._logs / f"rank-{given.rank}.log",
         )
 
     def _home(self, run: PlannedRun) -> Path:
         return run_folder(self.folder, str(run.run_id))
 
     def _settings(self, number: int) -> tuple[str, ...]:
-        gpus = self._given.gpus
-        return (f"CUDA_VISIBLE_DEVICES={gpus[number % len(gpus)]}",) if gpus else ()
+        gpus, place = self._given.gpus, self._given.rank.local + number
+        return (f"CUDA_VISIBLE_DEVICES={gpus[place % len(gpus)]}",) if gpus else ()
 
-    def _cancelled(self, run: PlannedRun) -> str:
+    def _unwanted(self, run: PlannedRun) -> str:
+        if self._broken:
+            return "its other processes end with it"
         return "cancelled" if (self._home(run) / attempts.CANCELLED_NAME).exists() else ""
 
     def _stalled(self, run: PlannedRun) -> str:
@@ -134,6 +152,8 @@ class Work:
                 devices=run_devices(execution_of(event.run), self._job.resources),
                 log=self._logs / f"{event.worker}.log",
             )
+        elif event.kind == "retried" and self._given.rank.size > 1:
+            self._broken = True  # a new worker would wait for the others in vain
         elif event.kind != "skipped":
             attempts.end(home, event.kind)
 
@@ -150,9 +170,11 @@ def serve(place: Path, label: str, *, ledger_head: str | None = None) -> int:
     place = place.resolve()
     submission, given = load_submission(place), Allocation.read(os.environ)
     job = submission.job(label)
-    if given.tasks > 1:
-        raise ValueError(f"{label} has {given.tasks} tasks; a run is trained by one process")
+    if given.rank.size != job.resources.tasks:
+        raise ValueError(f"{label} has {given.rank.size} tasks, not {job.resources.tasks}")
     work = Work(place, submission, job, given)
+    if given.rank.rank:
+        return work.follow()
     say(f"job {given.job_id} on {given.node}, start {given.restarts + 1}: {len(work.runs)} run(s)")
     pool = work.pool(ledger_head)
     try:

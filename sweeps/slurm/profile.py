@@ -33,9 +33,10 @@ def _within(name: str, value: float, low: float, high: float) -> None:
 class Resources:
     """What one job gets, and where it may run."""
 
-    nodes: int = 1  # more than one: a single run over all of them
+    nodes: int = 1
+    tasks_per_node: int = 1  # more than one task in all: one run over all of them, one rank a task
     cpus: int = 1  # of each node
-    gpus: int = 0  # of each node
+    gpus: int = 0  # of each node; as many tasks as GPUs where a run is to use all of them
     gpu_type: str | None = None  # such as "h100", where a partition has several
     memory: str | None = None  # of each node, as Slurm writes it: "16G"; the site's own if left out
     time: str = "1:00:00"  # limit of one turn: H:MM:SS or D-HH:MM:SS
@@ -48,9 +49,21 @@ class Resources:
         _within("nodes", self.nodes, 1, 100_000)
         _within("cpus", self.cpus, 1, 100_000)
         _within("gpus", self.gpus, 0, 1000)
+        devices = min(self.gpus or self.cpus, self.cpus)
+        _within("tasks_per_node", self.tasks_per_node, 1, devices)
         if self.memory is not None and not re.fullmatch(r"\d+[KMGT]?", self.memory):
             raise ValueError(f'memory must be like "16G", got {self.memory!r}')
         _ = self.seconds
+
+    @property
+    def tasks(self) -> int:
+        """Processes that srun starts; more than one train a run together."""
+        return self.nodes * self.tasks_per_node
+
+    @property
+    def cpus_per_task(self) -> int:
+        """Cores of each of them."""
+        return self.cpus // self.tasks_per_node
 
     @property
     def seconds(self) -> int:

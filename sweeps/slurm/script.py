@@ -17,6 +17,7 @@ from typing import Any
 
 from sweeps.slurm.arrays import Array
 from sweeps.slurm.profile import Profile, Resources
+from sweeps.slurm.ranks import SRUN
 from sweeps.slurm.submission import CODE_FOLDER, JOBS_FOLDER
 
 KEPT = {"SLURM_CONF"}  # of the variables that a job must not inherit from the job that submits it
@@ -126,8 +127,8 @@ def _parameters(request: Request, profile: Profile) -> dict[str, Any]:
         "constraint": resources.constraint,
         "time": math.ceil(resources.seconds / 60),
         "nodes": resources.nodes,
-        "ntasks_per_node": 1,
-        "cpus_per_task": resources.cpus,
+        "ntasks_per_node": resources.tasks_per_node,
+        "cpus_per_task": resources.cpus_per_task,
         "gpus_per_node": gpus or None,
         "mem": resources.memory,
         "dependency": request.dependency,
@@ -144,4 +145,5 @@ def _parameters(request: Request, profile: Profile) -> dict[str, Any]:
 
 def _srun(resources: Resources, own: Sequence[str]) -> list[str]:
     """srun no longer takes the number of CPUs from sbatch (22.05), so it is told again."""
-    return [f"--cpus-per-task={resources.cpus}", *own]
+    together = SRUN if resources.tasks > 1 else ()
+    return [f"--cpus-per-task={resources.cpus_per_task}", *together, *own]

@@ -27,7 +27,7 @@ from model.training.interruption import Interruption, RunInterrupted  # noqa: E4
 from model.training.metrics import read_metrics  # noqa: E402
 from model.training.ranks import Ranks  # noqa: E402
 from model.training.result import RunResult, load_result  # noqa: E402
-from model.training.spec import OptimiserSpec, RunSpec  # noqa: E402
+from model.training.spec import Execution, OptimiserSpec, RunSpec  # noqa: E402
 from tests.model.training.conftest import CONTEXT  # noqa: E402
 
 SpecMaker = Callable[..., RunSpec]
@@ -192,6 +192,9 @@ def test_the_death_of_a_rank_ends_the_others_and_leaves_the_run_to_be_tried_agai
     assert not (run / "result.json").exists() and not (run / "heartbeat.json").exists()
 
 
-def test_a_batch_smaller_than_the_group_is_refused() -> None:
+def test_what_several_ranks_cannot_train_is_refused(make_spec: SpecMaker) -> None:
     with pytest.raises(ValueError, match=r"batch of 3 sequences cannot be shared by 4 ranks"):
-        Ranks(0, 4).check(3)
+        Ranks(0, 4).check(make_spec(batch=3))
+    with pytest.raises(ValueError, match="compile = true is for one process"):
+        Ranks(0, 4).check(make_spec(execution=Execution(compile=True)))
+    Ranks().check(make_spec(batch=1, execution=Execution(compile=True)))
