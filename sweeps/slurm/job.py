@@ -2,7 +2,8 @@
 
 FOLDER is the submission's, LABEL the array's. The runs of this array index are trained, as many at
 once as the allocation holds. On SIGUSR2 (the time limit is near) the workers save, and the job asks
-to be requeued; on SIGTERM (cancelled, or preempted: then Slurm itself requeues) they save. The exit
+to be requeued. On SIGTERM they save, and the job asks only where it is preempted, not cancelled:
+Slurm requeues what it preempts, but not a job that ends before its grace time is over. The exit
 status is 0 only where every run of the job is done.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -80,6 +82,7 @@ class Work:
         self._submission, self._job, self._given = submission, job, given
         self._logs = place / WORKERS_FOLDER / f"{job.label}-{given.index}"
         self._shown: dict[str, float] = {}
+        self._at_work: dict[str, Path] = {}  # folders of the runs that this job has started
         self._broken = False  # a process of several that train one run has died
         self.runs = load_runs(place / PLAN_NAME, job.tasks[given.index])
 
@@ -144,6 +147,7 @@ class Work:
         loss = "" if event.loss is None else f", loss {event.loss:.4f}"
         say(f"{name}: {event.kind}{loss} {event.message}".rstrip())
         if event.kind == "started":
+            self._at_work[name] = home
             attempts.begin(
                 home,
                 submission=self._submission.number,
@@ -154,15 +158,13 @@ class Work:
             )
         elif event.kind == "retried" and self._given.rank.size > 1:
             self._broken = True  # a new worker would wait for the others in vain
-        elif event.kind != "skipped":
+        elif self._at_work.pop(name, None):
             attempts.end(home, event.kind)
 
     def stopped(self) -> None:
         """Note that the runs at hand were stopped with the job."""
-        for run in self.runs:
-            found = attempts.read(self._home(run))
-            if found and found[-1].job == self._given.job_id and not found[-1].how:
-                attempts.end(self._home(run), "stopped")
+        for home in self._at_work.values():
+            attempts.end(home, "stopped")
 
 
 def serve(place: Path, label: str, *, ledger_head: str | None = None) -> int:
@@ -183,10 +185,11 @@ def serve(place: Path, label: str, *, ledger_head: str | None = None) -> int:
             pool.train(min(job.slots, len(work.runs)))
             pool.stop(now=False)
     except _Asked as asked:
-        say("asked to end: saving" + (", then requeue" if asked.requeue else ""))
+        say("asked to end: saving")
         pool.stop(now=True)
         work.stopped()
-        if asked.requeue:
+        if asked.requeue or _is_preempted(given.job_id):
+            say("saved: back into the queue")
             _requeue(given.job_id)
         return 128 + signal.SIGTERM
     say(f"{len(pool.done)} done, {len(pool.failed)} failed, {len(pool.left)} left")
@@ -198,13 +201,23 @@ def say(text: str) -> None:
     print(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), text, flush=True)
 
 
+def _is_preempted(job_id: str) -> bool:
+    """Whether the job is in the grace time that Slurm gives to what it preempts."""
+    told = _scontrol("show", "job", job_id).stdout
+    return "JobState=RUNNING" in told and bool(re.search(r"\bPreemptTime=\d", told))
+
+
 def _requeue(job_id: str) -> None:
     """Put the job back into the queue; Slurm then ends this process."""
-    done = subprocess.run(
-        ["scontrol", "requeue", job_id], capture_output=True, text=True, timeout=60, check=False
-    )
+    done = _scontrol("requeue", job_id)
     if done.returncode:
         say(f"could not be requeued ({done.stderr.strip()}); `workbench submit` again goes on")
+
+
+def _scontrol(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["scontrol", *words], capture_output=True, text=True, timeout=60, check=False
+    )
 
 
 @contextlib.contextmanager

@@ -97,7 +97,9 @@ def ask(names: Mapping[str, Sequence[int | None]], since: float) -> Queue:
     command = ["sacct", "--noheader", "--parsable2", "--allocations", f"--starttime={start}"]
     found, problem = _call([*command, f"--name={','.join(gone)}", f"--format={SACCT_FORMAT}"])
     problems = (f"sacct: {problem}; how older jobs ended is not known",) if problem else ()
-    return Queue(parse_sacct(found) | states, True, problems)
+    # What lives for sacct alone was forgotten by its controller, and stays so for ever.
+    ended = {key: job for key, job in parse_sacct(found).items() if job.state not in LIVING}
+    return Queue(ended | states, True, problems)
 
 
 def parse_squeue(text: str) -> dict[Key, JobState]:

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # A real Slurm (munged, slurmctld, N x slurmd, optionally mariadbd+slurmdbd) on one
 # machine, without systemd, cgroups, or any file outside $LAB. Debian 12 packages.
-#   lab.sh install | start | stop | status | env | kill DAEMON | up DAEMON
+#   lab.sh install | start | stop | status | env | kill DAEMON | down DAEMON | up DAEMON
 # After start:  eval "$(lab.sh env)"      (sets SLURM_CONF; clients need nothing else)
-# DAEMON: slurmctld, slurmdbd or slurmd.n1 …; `kill` is kill -9, `up` starts it again.
+# DAEMON: slurmctld, slurmdbd or slurmd.n1 …; `kill` is kill -9, `down` lets it save its state,
+# `up` starts it again.
 # Labs side by side need a LAB and a PORT each; on tmpfs one starts in about three seconds.
 set -euo pipefail
 LAB=${LAB:-${TMPDIR:-/tmp}/slurmlab}
@@ -97,7 +98,7 @@ KillWait=5
 MinJobAge=300
 InactiveLimit=0
 SlurmctldTimeout=30
-SlurmdTimeout=20
+SlurmdTimeout=10
 SchedulerType=sched/backfill
 SchedulerParameters=batch_sched_delay=0,sched_interval=1,bf_interval=1
 PropagateResourceLimits=NONE
@@ -124,7 +125,6 @@ C
     echo "PartitionName=low  Nodes=ALL MaxTime=1-00:00:00 DefaultTime=5 PriorityTier=1 PreemptMode=REQUEUE GraceTime=10 State=UP"
     echo "PreemptType=preempt/partition_prio"
     echo "PreemptMode=REQUEUE"
-    echo "SlurmctldParameters=preempt_send_user_signal"
   } >"$LAB/etc/slurm.conf"
   if [ "$GPUS" -gt 0 ]; then echo "Name=gpu File=$LAB/dev/gpu[0-$((GPUS - 1))]" >"$LAB/etc/gres.conf"; fi
   if [ "$DBD" = 1 ]; then
@@ -229,8 +229,9 @@ case "${1:-}" in
   start) start ;;
   stop) stop ;;
   kill) kill_daemon "${2:?which daemon}" ;;
+  down) stop_pid "$LAB/run/${2:?which daemon}.pid" ;;
   up) up "${2:?which daemon}" ;;
   status) sinfo -N -l; squeue ;;
   env) echo "export SLURM_CONF=$SLURM_CONF" ;;
-  *) die "install | start | stop | status | env | kill DAEMON | up DAEMON" ;;
+  *) die "install | start | stop | status | env | kill DAEMON | down DAEMON | up DAEMON" ;;
 esac

@@ -163,10 +163,10 @@ def test_full_disk_in_this_process_names_the_place(
 
 
 @contextmanager
-def small_disk(place: Path) -> Iterator[None]:
-    """A file system of 4 MB in memory; the test is skipped where it cannot be mounted."""
+def small_disk(place: Path, size: str = "4m") -> Iterator[None]:
+    """A file system of that size in memory; the test is skipped where it cannot be mounted."""
     place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)]
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
     if os.geteuid() != 0 or shutil.which("mount") is None:
         pytest.skip("only root can mount a small disk")
     if subprocess.run(mount, capture_output=True).returncode != 0:

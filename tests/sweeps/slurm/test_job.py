@@ -152,10 +152,23 @@ def test_near_the_limit_the_runs_are_saved_and_the_job_requeued(
     assert [a.step for a in attempts.read(allocated.home(begun[0]))] == [0, 7]
 
 
-def test_a_cancelled_job_saves_and_asks_for_nothing(allocated: Allocated, slurm: FakeSlurm) -> None:
+@pytest.mark.parametrize(
+    ("state", "asks"),
+    [
+        ("JobState=CANCELLED PreemptEligibleTime=2026-11-22T21:30:01 PreemptTime=None", []),
+        ("JobState=RUNNING PreemptTime=2026-11-22T21:30:08", [["requeue", "7_0"]]),
+        ("JobState=PENDING PreemptTime=2026-11-22T21:30:08", []),
+    ],
+    ids=("cancelled", "preempted, in its grace time", "preempted and requeued"),
+)
+def test_a_terminated_job_saves_and_comes_back_where_it_was_preempted(
+    allocated: Allocated, slurm: FakeSlurm, state: str, asks: list[list[str]]
+) -> None:
+    slurm.answer("scontrol", state)
     allocated.behave("hang")
     assert allocated.serve_until_signalled(signal.SIGTERM) != 0
-    assert slurm.calls("scontrol") == []
+    assert slurm.calls("scontrol") == [["show", "job", "7_0"], *asks]
+    assert [attempts.saved_step(allocated.home(number)) for number in range(3)].count(7) == 2
 
 
 def test_restarts_without_progress_are_capped(

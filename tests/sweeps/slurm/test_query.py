@@ -62,6 +62,12 @@ def test_a_reused_id_is_not_taken_for_the_job(slurm: FakeSlurm) -> None:
     assert queue.answered and queue.get(NAME, 0) is None
 
 
+def test_what_only_accounting_takes_for_living_was_forgotten(slurm: FakeSlurm) -> None:
+    slurm.answer("sacct", f"{NAME}|41_0|RUNNING|0:0|n1\n{NAME}|41_[1-2]|PENDING|0:0|None\n")
+    queue = ask({NAME: [0, 1]}, since=0.0)
+    assert queue.answered and queue.states == {}
+
+
 def test_silence_is_no_answer_and_no_accounting_is_one(slurm: FakeSlurm) -> None:
     slurm.silence("sacct")
     queue = ask({NAME: [0]}, since=0.0)
