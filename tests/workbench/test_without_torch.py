@@ -105,7 +105,7 @@ def test_the_three_commands_of_the_readme_end_in_the_pdf(folder: Path) -> None:
     wandb_export(folder / commands[0][1])
     told = [workbench(folder, *words) for words in commands]
     assert "9 runs, 8 of them usable" in told[0]
-    assert "status, row 9: not finished" in told[0]
+    assert "status, row 9: crashed, here failed: kept out of fits" in told[0]
     assert "sealed" in told[1]
     assert (folder / "report" / "report.pdf").read_bytes().startswith(b"%PDF")
     report = json.loads((folder / "report" / "report.json").read_text())
