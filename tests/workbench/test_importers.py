@@ -139,7 +139,9 @@ def test_a_wandb_export_needs_no_mapping(tmp_path: Path) -> None:
 def test_of_many_columns_the_likely_ones_are_named(tmp_path: Path) -> None:
     names = [*(f"acc_{k}" for k in range(40)), "loss_val", "flops"]
     path = write(tmp_path, f"{','.join(names)}\n{','.join('1' * len(names))}\n")
-    with pytest.raises(InputError, match="it has: loss_val, acc_0, .*acc_18 and 22 more") as caught:
+    with pytest.raises(
+        InputError, match=r"it has: loss_val, acc_0, .*acc_18 and 22 more"
+    ) as caught:
         import_table(path)
     assert "--columns loss=loss_val" in caught.value.remedy
 
