@@ -17,6 +17,7 @@ A missing number in `flops`, `loss` or another column used here is an error that
 a caller leaves out what it does not want fitted.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -173,6 +174,16 @@ def ranges(rows: Iterable[int]) -> list[str]:
     return [str(a) if a == b else f"{a}–{b}" for a, b in spans]
 
 
+def names_in_words(names: Iterable[object]) -> str:
+    """Names one after another; those that are only row numbers as "rows 1–3, 7"."""
+    listed = [str(name) for name in names]
+    found = [re.fullmatch(r"row[- ](\d+)", name) for name in listed]
+    numbers = [int(match[1]) for match in found if match]
+    named = [name for name, match in zip(listed, found, strict=True) if not match]
+    rows = [f"row{'s' if len(numbers) > 1 else ''} {', '.join(ranges(numbers))}"]
+    return ", ".join([*(rows if numbers else []), *named])
+
+
 def without_duplicates(table: pd.DataFrame, columns: Sequence[str]) -> tuple[pd.DataFrame, int]:
     """The table without exact repeats in the given columns, and how many there were."""
     known = [c for c in columns if c in table.columns]
@@ -218,10 +229,13 @@ def points(table: pd.DataFrame) -> Points:
     return Points(flops=numbers(table, "flops"), **values)
 
 
-def budget_means(obs: Observations) -> tuple[Vector, Vector, Indices]:
-    """Mean log10 compute, mean log loss and number of runs of each budget, ascending."""
-    index = obs.budget
-    counts = np.bincount(index)
-    x = np.bincount(index, obs.x) / counts
-    y = np.bincount(index, obs.y) / counts
-    return x, y, counts.astype(np.int64)
+def budget_means(obs: Observations) -> tuple[Vector, Vector, Vector]:
+    """Mean log10 compute, mean log loss and number of runs of each budget, ascending.
+
+    Means are weighted, and a run of twice the table's mean weight counts as two.
+    """
+    index, weight = obs.budget, obs.weight / obs.weight.mean()
+    counts = np.bincount(index, weight)
+    x = np.bincount(index, weight * obs.x) / counts
+    y = np.bincount(index, weight * obs.y) / counts
+    return x, y, counts

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import pandas as pd
 
-from fits.observations import ranges
+from fits.observations import names_in_words
 from reports.content import Content
 from reports.inputs import texts
 from reports.numbers import significant
@@ -67,16 +66,6 @@ def _left_out(table: pd.DataFrame) -> pd.DataFrame:
     rows = [(*key, len(names), names_in_words(names)) for key, names in groups]
     found = pd.DataFrame(rows, columns=["prediction", "reason", "runs", "which"])
     return found if found["prediction"].nunique() > 1 else found.drop(columns="prediction")
-
-
-def names_in_words(names: Iterable[object]) -> str:
-    """Names one after another; those that are only row numbers as "rows 1–3, 7"."""
-    listed = [str(name) for name in names]
-    found = [re.fullmatch(r"row[- ](\d+)", name) for name in listed]
-    numbers = [int(match[1]) for match in found if match]
-    named = [name for name, match in zip(listed, found, strict=True) if not match]
-    rows = [f"row{'s' if len(numbers) > 1 else ''} {', '.join(ranges(numbers))}"]
-    return ", ".join([*(rows if numbers else []), *named])
 
 
 def law_blocks(content: Content) -> list[Block]:

@@ -72,6 +72,17 @@ def cautions(texts: Iterable[str], on: "Console") -> None:
         on.print(f"caution: {text}", style="yellow")
 
 
+def left_out(rows: Iterable[Mapping[str, str]], on: "Console") -> None:
+    """A line a reason: how many runs it took out, and which."""
+    from fits.observations import names_in_words
+
+    reasons: dict[str, list[str]] = {}
+    for row in rows:
+        reasons.setdefault(row["reason"], []).append(row["run_id"])
+    for reason, names in reasons.items():
+        on.print(f"left out ({len(names)}): {reason}: {names_in_words(names)}")
+
+
 def cell(value: object) -> str:
     """A value as a cell shows it: numbers in four significant digits, a dash for none."""
     if value is None or (isinstance(value, float) and math.isnan(value)):

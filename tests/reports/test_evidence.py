@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fits.observations import names_in_words
 from reports.build import page_sources
 from reports.content import compute_content
-from reports.evidence import law_blocks, laws_in_words, names_in_words, run_blocks
+from reports.evidence import law_blocks, laws_in_words, run_blocks
 from reports.figures.allocation import allocation_figure
 from reports.figures.style import drawing
 from reports.inputs import ReportInputs

@@ -66,7 +66,7 @@ def test_allocate_tells_people_and_asks_up_to_a_hundred_times_the_table(
     assert main(["allocate", str(table), "--bootstrap", "0"]) == 0
     out = capsys.readouterr().out
     assert "n ~ C^a" in out and "parametric" in out and "1.000e+23" in out
-    assert "left out lost" in out and "beyond the largest run" in out
+    assert "left out (1): status is failed" in out and "beyond the largest run" in out
 
 
 def test_rows_of_one_name_are_checkpoints_of_one_run(

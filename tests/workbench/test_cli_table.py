@@ -101,6 +101,9 @@ def test_a_row_left_out_is_named_where_other_rows_of_its_run_are_used(
     path = planted(tmp_path / "runs.csv", extra="r3-1,1,1e18,9e7,1.8e11,3.9,1\n")
     fit = run(capsys, "fit", path, "--law", "power", "--bootstrap", 0)
     assert [row["run_id"] for row in fit["left_out"]] == ["r3-1 (row 15)"]
+    main(["fit", str(path), "--law", "power", "--bootstrap", "0"])
+    told = capsys.readouterr().out
+    assert "left out (1): tokens per parameter more than 2x off 20: r3-1 (row 15)" in told
     assert "r3-1 (row 8)" in fit["runs_used"] and "r3-0" in fit["runs_used"]
     (found,) = run(capsys, "predict", path, "--target", "flops=1e21")["predictions"]
     assert [row["run_id"] for row in found["loss"]["left_out"]] == ["r3-1 (row 15)"]

@@ -6,7 +6,7 @@ import typer
 
 from workbench.commands.fit import Part, Table
 from workbench.figure_file import Figure, figure_form
-from workbench.output import Json, cautions, emit, plain, table
+from workbench.output import Json, cautions, emit, left_out, plain, table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -63,8 +63,7 @@ def _show(record: "Allocation", out: "Console") -> None:
     out.print(table("compute-optimal", columns, cells))
     for refusal in record.refused:
         out.print(f"{refusal['approach']} refused ({refusal['name']}): {refusal['reason']}")
-    for left in record.left_out:
-        out.print(f"left out {left['run_id']}: {left['reason']}")
+    left_out(record.left_out, out)
     for path in record.paths:
         cautions((f"{path.approach}: {text}" for text in path.cautions), out)
     cautions(record.cautions, out)

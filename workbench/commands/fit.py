@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workbench.output import Json, cautions, emit, table
+from workbench.output import Json, cautions, emit, left_out, table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -76,8 +76,7 @@ def command(
         out.print(table(title, tuple(headers), rows))
         agreed = f"{fit.starts_agreeing} of {fit.starts} starts agree"
         out.print(f"objective {fit.objective:.9g}, {agreed}, {fit.bootstrap} bootstrap refits")
-        for row in fit.left_out:
-            out.print(f"left out {row['run_id']}: {row['reason']}")
+        left_out(fit.left_out, out)
         cautions(fit.cautions, out)
 
     emit(fit, as_json=json, people=people)

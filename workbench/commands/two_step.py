@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from workbench.commands.fit import Table
-from workbench.output import Json, cautions, emit, table
+from workbench.output import Json, cautions, emit, left_out, table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,8 +49,7 @@ def command(
         names = ("n_active", "tokens", "bits", "accuracy", *(f"accuracy_{e}" for e in ENDS))
         rows = [[row[name] for name in names] for row in found.predictions]
         out.print(table(f"{task}, {len(found.runs_used)} final runs", columns, rows))
-        for row in found.left_out:
-            out.print(f"left out {row['run_id']}: {row['reason']}")
+        left_out(found.left_out, out)
         cautions(found.cautions, out)
 
     emit(found, as_json=json, people=people)
