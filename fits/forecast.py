@@ -22,10 +22,10 @@ from fits.naive import last_rung, last_two_rungs
 from fits.observations import FitError, Matrix, Points, Vector, numbers
 from fits.screens import Epochs
 from fits.shape import frontier
-from fits.uncertainty.bootstrap import seed_noise
 from fits.uncertainty.members import fit_members
 from fits.uncertainty.mixture import (
     by_law,
+    heaviest,
     law_constants,
     law_weights,
     predictive,
@@ -117,15 +117,15 @@ def _one_kind(
         if error.name == "too_few_runs" and not ladder.flops.size:
             raise nothing_left(left_out) from error
         raise FitError(error.name, str(error), left_out) from error
-    seen = ladder if "power" in members.laws else frontier(usable.every)
+    weights = law_weights(members.laws, at, seed)
+    seen = ladder if heaviest(weights) == "power" else frontier(usable.every)
     if grid is None:
         top = max(float(at.flops.max()), float(seen.flops.max()))
         grid = np.geomspace(seen.flops.min(), top, CURVE_POINTS)
-    weights = law_weights(members.laws, at, seed)
     rng = np.random.default_rng([seed, 7])
-    noise = target_noise(members.laws, seed_noise(seen))
+    noise = target_noise(members.laws, members.noise)
     drawn, on_curve = predictive(members.laws, weights, at, grid, noise, rng, draws)
-    used = set(seen.run_id if "power" in members.laws else ())
+    used = set(ladder.run_id if "power" in members.laws else ())
     for law in members.laws.values():
         used |= set(law.run_id if isinstance(law, DriftingSizes | Surface) else ())
     return Forecast(

@@ -235,7 +235,7 @@ def budget_means(obs: Observations) -> tuple[Vector, Vector, Vector]:
     Means are weighted, and a run of twice the table's mean weight counts as two.
     """
     index, weight = obs.budget, obs.weight / obs.weight.mean()
-    counts = np.bincount(index, weight)
+    counts: Vector = np.bincount(index, weight).astype(np.float64)
     x = np.bincount(index, weight * obs.x) / counts
     y = np.bincount(index, weight * obs.y) / counts
     return x, y, counts

@@ -175,12 +175,12 @@ def _naive(item: Outcome, name: str, *, rate: bool) -> str:
 
 
 def _drawn_law(content: Content) -> str:
-    """The law of the line: where laws in sizes weigh more, it is not what was predicted."""
+    """The law of the line: the one of most weight in the prediction."""
     weights = content.inputs.headline.loss.weights
     sized = sum(share for name, share in weights.items() if name not in IN_COMPUTE)
-    if not IN_COMPUTE & set(weights) or sized <= 0.5:
+    if not weights or sized <= 0.5:
         return "the headline law"
-    return f"the law in compute alone, of weight {plain(1 - sized, 2)} in the prediction,"
+    return "the law in sizes at the target's tokens per parameter,"
 
 
 def _caption(content: Content) -> str:

@@ -44,7 +44,7 @@ def fit_members(ladder: Observations, every: Observations, at: Points, seed: int
     sizes; so does a change of regime in it, where no seeds tell it from the scatter of recipes and
     those laws have runs that the ladder has not.
     """
-    noise = seed_noise(ladder if ladder.flops.size else every)
+    noise = seed_noise(every if every.flops.size else ladder)
     asked = Question(at=at, noise=noise, seed=seed)
     laws: dict[str, Member] = {}
     tests, cautions = [], []

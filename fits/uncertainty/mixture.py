@@ -36,6 +36,11 @@ def law_weights(members: dict[str, Member], targets: Points, seed: int) -> dict[
     return {name: value / total for name, value in precision.items()}
 
 
+def heaviest(weights: dict[str, float]) -> str:
+    """The law of most weight."""
+    return max(weights, key=lambda name: weights[name])
+
+
 def by_law(members: dict[str, Member], weights: dict[str, float]) -> dict[str, float]:
     """Weights with the law in compute divided by whether it has a floor."""
     found: dict[str, float] = {}
@@ -70,15 +75,14 @@ def predictive(
     """Draws of loss at the targets (own seed noise included) and of the law on the grid.
 
     Shocks are stratified (every quantile once, in random order), which keeps the quantiles of
-    2,000 draws as steady as those of many more. The band shows the law in compute; where a
-    surface stands alone, it keeps the target's tokens per parameter all the way.
+    2,000 draws as steady as those of many more. The band shows the law of most weight; one in
+    sizes keeps the target's tokens per parameter all the way.
     """
     edges = np.round(np.cumsum([0.0, *weights.values()]) * draws).astype(int)
     counts = dict(zip(weights, np.diff(edges), strict=True))
     at = [m.draws(targets, int(counts[k]), rng) for k, m in members.items() if counts[k]]
     seeds = stats.norm.ppf((rng.permutation(draws) + 0.5) / draws) * noise.sd
-    in_compute = [m for m in members.values() if isinstance(m, DriftingPower)]
-    shown: Member = in_compute[0] if in_compute else next(iter(members.values()))
+    shown = members[heaviest(weights)]
     on = shown.draws(along(grid, targets), draws, rng)
     return np.exp(np.concatenate(at) + seeds[:, None]), np.exp(on)
 

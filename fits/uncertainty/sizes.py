@@ -161,7 +161,8 @@ def fit_drifting_sizes(obs: Observations, at: Points, noise: SeedNoise) -> Drift
     """
     basis = _basis(obs, at)
     unit = float(obs.loss.min())
-    loss, weight = obs.loss / unit, obs.weight / (noise.sd**2 * (1 + (excess(obs) / FAR) ** 2))
+    scatter = noise.sd**2 * (1 + (excess(obs) / FAR) ** 2)
+    loss, weight = obs.loss / unit, obs.weight / obs.weight.mean() / scatter
     walks = basis.walks(obs)
     scales, prior, of_scales = _scales(basis)
     exponents, of_exponents = _exponents()
