@@ -19,6 +19,7 @@ from fits.screens import Epochs, screen
 from fits.shape import frontier
 
 SAME_RATIO = np.log(1.5)
+ODD_COMPUTE = np.log(1.5)  # compute per parameter and token this far beyond any run's is odd
 IDENTITY = ["flops", "n_active", "tokens", "n_total", "n_experts", "seed", "run_id"]
 
 
@@ -84,6 +85,7 @@ def usable_runs(runs: pd.DataFrame, loss: str, at: Points, max_epochs: Epochs) -
     sees_experts = at.n_total is not None and "n_total" in screened.grid.columns
     every = observe(screened.grid if sees_experts else _like(screened.grid, at)[0], loss=loss)
     cautions += notes
+    cautions += _odd_compute(every, at)
     left_out = pd.concat([screened.left_out, unlike], ignore_index=True)
     if kept.empty and (at.n is None or every.flops.size == 0):
         raise nothing_left(left_out, "regime_change" if screened.regime else "all_screened")
@@ -94,6 +96,21 @@ def usable_runs(runs: pd.DataFrame, loss: str, at: Points, max_epochs: Epochs) -
     return Usable(
         ladder=ladder, every=every, left_out=left_out, cautions=tuple(cautions)
     )  # fmt: skip
+
+
+def _odd_compute(runs: Observations, at: Points) -> list[str]:
+    """What to say where the target's compute and sizes are not related as the runs' are."""
+    if runs.n is None or at.n is None or not runs.flops.size:
+        return []
+    own, theirs = (np.log(p.flops / np.prod(p.sizes(), axis=0)) for p in (at, runs))
+    far = own[np.argmax(np.abs(own - np.median(theirs)))]
+    low, high = theirs.min() - ODD_COMPUTE, theirs.max() + ODD_COMPUTE
+    if low <= far <= high:
+        return []
+    return [
+        f"the target's flops are {np.exp(far):.3g} n_active * tokens, the runs' are "
+        f"{np.exp(theirs.min()):.3g} to {np.exp(theirs.max()):.3g}: check the target's numbers"
+    ]
 
 
 def nothing_left(left_out: pd.DataFrame, name: str = "all_screened") -> FitError:

@@ -220,3 +220,23 @@ def test_experts_unlike_the_target_are_left_out_by_name():
     found = forecast(table, GOAL.assign(n_experts=8))
     assert found.table["median"][0] == pytest.approx(0.8 * truth(1.3e13), rel=0.03)
     assert (found.left_out["reason"] == "n_experts is not the target's 8").sum() == len(dense)
+
+
+def test_a_target_whose_compute_contradicts_its_sizes_is_named():
+    table = chinchilla_table(noise=0.003)
+    goal = pd.DataFrame({"flops": [6e20], "n_active": [1e9], "tokens": [1e11]})
+    assert not any("check the target" in note for note in forecast(table, goal).cautions)
+    strange = forecast(table, goal.assign(flops=2.4e21)).cautions
+    assert any("flops are 24 n_active * tokens, the runs' are 6 to 6" in note for note in strange)
+
+
+def test_a_heavy_run_draws_the_law_in_compute_and_weights_have_no_unit():
+    runs = ladder(truth, SIX, seeds=2)
+    runs.loc[0, "loss"] *= 1.05
+    plain, light, heavy = (
+        forecast(runs.assign(weight=[w] + [1.0] * 11), GOAL).table["median"][0]
+        for w in (1.0, 0.01, 50.0)
+    )
+    twice = forecast(runs.assign(weight=[0.02] + [2.0] * 11), GOAL).table["median"][0]
+    assert twice == pytest.approx(light, rel=1e-6)
+    assert abs(light - plain) > 1e-4 and (light - plain) * (plain - heavy) > 0
