@@ -87,3 +87,41 @@ def test_a_change_of_regime_is_refused_or_covered():
 def test_noise_alone_is_refused():
     _, _, refused = coverage(lambda s: lambda x: np.full(x.shape, 3.0), SIX[:4], 1e12, 1)
     assert len(refused) >= 0.8 * REPEATS
+
+
+def sized(seed: int, kind: str) -> tuple[pd.DataFrame, pd.DataFrame, float]:
+    """Runs of 1e18 to 3e20 FLOPs at 5 to 150 tokens per parameter, one in ten under-tuned; a
+    target 50 times beyond them; and its loss."""
+    rng = np.random.default_rng([seed, 5])
+    alpha, beta = rng.uniform(0.22, 0.5, 2)
+    floor, (a, b), k = rng.uniform(1.2, 2.2), rng.uniform(0.3, 1.2, 2), rng.uniform(0.5, 1.6)
+
+    def loss(n: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        terms = a * (n / 3e8) ** -alpha, b * (tokens / 6e9) ** -beta
+        if kind == "coupled":
+            return floor + (terms[0] ** (1 / k) + terms[1] ** (1 / k)) ** k
+        off = 0.004 * np.log(tokens / n / 20) ** 2 if kind == "worse off 20 tokens" else 0.0
+        return (floor + terms[0] + terms[1]) * np.exp(off)
+
+    budgets = np.repeat(np.geomspace(1e18, 3e20, 8), 4)
+    ratio = np.exp(rng.uniform(np.log(5), np.log(150), budgets.size))
+    n = np.sqrt(budgets / 6 / ratio)
+    under = np.where(rng.random(n.size) < 0.1, 0.1 * rng.random(n.size), 0.0)
+    measured = loss(n, ratio * n) * np.exp(under + 0.004 * rng.standard_normal(n.size))
+    table = pd.DataFrame({"flops": budgets, "n_active": n, "tokens": ratio * n, "loss": measured})
+    goal = np.sqrt(np.array([1.5e22]) / 120)
+    target = pd.DataFrame({"flops": [1.5e22], "n_active": goal, "tokens": 20 * goal})
+    return table, target, float(loss(goal, 20 * goal)[0])
+
+
+@pytest.mark.parametrize("kind", ["chinchilla", "coupled", "worse off 20 tokens"])
+def test_sizes_that_vary_apart_are_forecast_closely_whatever_the_form(kind):
+    hits, errors, widths = [], [], []
+    for seed in range(5):
+        table, target, actual = sized(seed, kind)
+        row = forecast(table, target).table.iloc[0]
+        hits.append(row["lo90"] <= actual <= row["hi90"])
+        errors.append(abs(row["median"] / actual - 1))
+        widths.append((row["hi90"] - row["lo90"]) / 2 / row["median"])
+    print(f"{kind}: coverage {np.mean(hits):.2f}, |error| {np.mean(errors):.1%}, {widths}")
+    assert np.mean(hits) >= 0.8 and np.mean(errors) < 0.02 and np.median(widths) < 0.08
