@@ -6,7 +6,7 @@ READY := $(VENV)/.installed
 
 export MPLBACKEND := Agg
 
-.PHONY: demo test check check-slurm format study gpu-check bench bench-forecast bench-bootstrap check-core clean
+.PHONY: demo test check check-slurm format study gpu-check bench bench-forecast bench-constants bench-bootstrap check-core clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -47,6 +47,9 @@ bench: $(READY)  ## speed ratios, measured in one run, into benchmarks/results/
 
 bench-forecast: $(READY)  ## forecasts against single laws on the tables of WORKBENCH_TABLES, into benchmarks/results/
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/forecast.py
+
+bench-constants: $(READY)  ## each constant of the forecaster moved, and chosen without one source (20 min)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/forecast_constants.py
 
 bench-bootstrap: $(READY)  ## bootstrap refits: speed, and whether each is at its optimum; prints only
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bootstrap.py

@@ -137,8 +137,25 @@ def record_of(
         "bands": summary(scores),
         "pairs": against,
         "best_rivals": best_rivals(against),
+        "public": public(scores),
         "scores": scores,
     }
+
+
+def public(scores: pd.DataFrame) -> pd.DataFrame:
+    """A row a band, our own ladders left out: the forecaster, and its best single rival."""
+    import pandas as pd
+
+    from benchmarks.forecast_scores import best_rivals, pairs, summary
+
+    others = scores[scores["source"] != "tiny"]
+    shown = ["band", "cases", "refused", "wis", "median_error", "cover95", "width95"]
+    found = summary(others)
+    if found.empty:
+        return pd.DataFrame(columns=[*shown, "other", "ratio"])
+    rivals = best_rivals(pairs(others))[["band", "other", "ratio"]]
+    own = found.loc[found["method"] == "forecaster", shown]
+    return own.merge(rivals, on="band", how="left")
 
 
 def text_of(record: dict[str, Any]) -> str:
@@ -182,6 +199,12 @@ def show(record: dict[str, Any], scores: pd.DataFrame, *, as_json: bool) -> None
                 f"best single method: {best['other']}; the forecaster's WIS is {best['ratio']:.2f} "
                 f"of its on the {best['cases']} cases that both answered\n"
             )
+    rows = [
+        (r.band, r.cases, round(r.refused, 1), percent(r.wis), percent(r.median_error),
+         percent(r.cover95, 0), percent(r.width95, 0), r.other, f"{r.ratio:.2f}")
+        for r in record["public"].itertuples()
+    ]  # fmt: skip
+    out.print(table("public tables alone: the forecaster and its best rival", PUBLIC_COLUMNS, rows))
     methods = list(scores["method"].unique())
     columns = ("source", "band", "cases", *methods)
     out.print(table("mean WIS in % by source (answered)", columns, list(source_rows(scores))))
@@ -191,6 +214,9 @@ def show(record: dict[str, Any], scores: pd.DataFrame, *, as_json: bool) -> None
     out.print(f"{record['cases']} cases in {record['seconds']:.0f} s")
 
 
+PUBLIC_COLUMNS = (
+    "band", "cases", "refused", "WIS", "median |error|", "in 95", "width 95", "rival", "ratio",
+)  # fmt: skip
 BAND_COLUMNS = (
     "method", "cases", "refused", "WIS", "median |error|", "bias", "in 50", "in 90", "in 95",
     "width 95", "ratio", "on", "s", "worst table", "its WIS",

@@ -113,7 +113,8 @@ def main(arguments: list[str] | None = None) -> int:
         )
     choice, ratios = chosen_without(scores), relative(scores).groupby(level="band").mean().T
     both = pd.concat([scores[scores["method"] == SHIPPED], judged(scores, choice)])
-    bands = summary(both)
+    public = summary(both[both["source"] != "tiny"])
+    bands = pd.concat([summary(both), public.assign(band=public["band"] + " public")])
     out = console()
     rows = [(name, *(f"{v:.3f}" for v in row)) for name, *row in ratios.itertuples()]
     out.print(table("WIS over the shipped constants'", ("choice", *ratios.columns), rows))
