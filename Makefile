@@ -26,7 +26,7 @@ check: $(READY)  ## what CI runs: format, lint, types, tests
 	$(MAKE) test
 
 check-slurm: $(READY)  ## sweeps on a real Slurm, started on this machine; skipped where it is not installed
-	OMP_NUM_THREADS=1 timeout 900 $(BIN)/python -m pytest -q -m slurm tests/slurm
+	OMP_NUM_THREADS=1 timeout --signal=INT 1200 $(BIN)/python -m pytest -n 2 --dist worksteal -q -m slurm tests/slurm
 
 check-core: constraints.txt pyproject.toml  ## from a table to the PDF in an environment without torch
 	$(PYTHON) -m venv --clear .venv-core

@@ -192,6 +192,10 @@ def serve(place: Path, label: str, *, ledger_head: str | None = None) -> int:
             say("saved: back into the queue")
             _requeue(given.job_id)
         return 128 + signal.SIGTERM
+    except OSError as error:  # as a rule a full disk, which the other runs need too
+        say(f"error: {error}: all runs are stopped")
+        pool.stop(now=True)
+        return 1
     say(f"{len(pool.done)} done, {len(pool.failed)} failed, {len(pool.left)} left")
     return 0 if len(pool.done) == len(work.runs) else 1
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from model.training.spec import model_source_hash
@@ -13,10 +12,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def snapshot(target: Path) -> str:
     """Copy the packages into `target`; returns the hash of the model code among them."""
-    for room in ROOMS:
-        shutil.copytree(
-            ROOT / room,
-            target / room,
-            ignore=shutil.ignore_patterns("__pycache__", "*.pyc", ".*"),
-        )
+    for source in (path for room in ROOMS for path in sorted((ROOT / room).rglob("*"))):
+        parts = source.relative_to(ROOT).parts
+        hidden = source.suffix == ".pyc" or any(part.startswith(".") for part in parts)
+        if source.is_file() and not hidden:
+            copy = target.joinpath(*parts)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(source.read_bytes())
     return model_source_hash()

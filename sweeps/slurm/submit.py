@@ -134,8 +134,13 @@ def submit(
     if not draft.steps:
         return None
     place = new_place(folder).resolve()
-    source = snapshot(place / CODE_FOLDER)
-    shutil.copyfile(plan_file, place / PLAN_NAME)
+    try:
+        source = snapshot(place / CODE_FOLDER)
+        shutil.copyfile(plan_file, place / PLAN_NAME)
+    except OSError as error:
+        shutil.rmtree(place, ignore_errors=True)  # half a copy would keep a full disk full
+        error.filename = error.filename or str(place)
+        raise
     jobs = tuple(_job(step, place, folder.name) for step in draft.steps)
     submission = Submission(
         sweep=folder.name,

@@ -60,9 +60,9 @@ def test_the_whole_way_unattended_with_the_bits_of_the_local_backend(trial: Tria
 def test_a_time_limit_shorter_than_the_run_takes_several_turns(
     trial: Trial, tmp_path: Path, profile: Callable[..., Path]
 ) -> None:
-    sweep = write_sweep(tmp_path, ("1.2e9]", "6e11]"), ("flops = 5e9", "flops = 1.8e12"))
+    sweep = write_sweep(tmp_path, ("1.2e9]", "3e11]"), ("flops = 5e9", "flops = 9e11"))
     planned, alone = Finished(sweep, tmp_path / "long", 0.0, "", ""), tmp_path / "alone"
-    trial = replace(trial, sweep=planned, profile=profile(time="0:01:00", signal=20))
+    trial = replace(trial, sweep=planned, profile=profile(time="0:01:00", signal=40))
     trial.submit()
     home = trial.home()
     command = [sys.executable, "-c", ALONE, trial.folder, home.name, alone]
@@ -107,4 +107,4 @@ def test_limits_are_read_from_the_cluster(cluster: Lab, monkeypatch: pytest.Monk
         assert read_limits(Resources(account="few")).room == 7
         assert read_limits(Resources()).room == 7
     finally:
-        cluster.client("sacctmgr", "-i", "delete", "user", user)
+        cluster.client("sacctmgr", "-i", "modify", "user", user, "set", "MaxSubmitJobs=-1")

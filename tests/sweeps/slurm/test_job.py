@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import signal
@@ -11,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -169,6 +171,25 @@ def test_a_terminated_job_saves_and_comes_back_where_it_was_preempted(
     assert allocated.serve_until_signalled(signal.SIGTERM) != 0
     assert slurm.calls("scontrol") == [["show", "job", "7_0"], *asks]
     assert [attempts.saved_step(allocated.home(number)) for number in range(3)].count(7) == 2
+
+
+def test_a_full_disk_stops_all_runs_of_the_job_and_what_can_be_saved_is(
+    allocated: Allocated, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begin = attempts.begin
+
+    def full(home: Path, **about: Any) -> None:
+        if list(allocated.folder.glob("*/attempts.jsonl")):
+            while not list(allocated.stage.glob("hanging-*")):
+                time.sleep(0.02)  # until the first worker would save
+            raise OSError(errno.ENOSPC, "No space left on device")
+        begin(home, **about)
+
+    monkeypatch.setattr(attempts, "begin", full)
+    allocated.behave("hang")
+    assert serve(allocated.place, "ladder-0") == 1
+    assert "No space left on device: all runs are stopped" in capsys.readouterr().out
+    assert 7 in [attempts.saved_step(allocated.home(number)) for number in range(3)]
 
 
 def test_restarts_without_progress_are_capped(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from sweeps.slurm.limits import Limits
 from sweeps.slurm.profile import Profile
 from sweeps.slurm.script import SubmissionFailed
 from sweeps.slurm.states import look
-from sweeps.slurm.submission import load_submission, next_place, submissions
+from sweeps.slurm.submission import load_submission, next_place, slurm_folder, submissions
 from sweeps.slurm.submit import Draft, draft_jobs, scripts, submit
 from tests.sweeps.slurm.conftest import ids
 from tests.sweeps.slurm.fake import FakeSlurm
@@ -228,6 +229,22 @@ def test_another_throttle_is_given_to_queued_arrays(cluster: Cluster) -> None:
     updates = [words for words in cluster.slurm.calls("scontrol") if words[0] == "update"]
     assert ["update", "JobId=1", "ArrayTaskThrottle=2"] in updates
     assert ["update", "JobId=3", "ArrayTaskThrottle=2"] in updates and len(updates) == 2
+
+
+def test_a_full_disk_leaves_no_half_submission(
+    cluster: Cluster, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_bytes", full)
+        with pytest.raises(OSError, match="No space left") as raised:
+            cluster.submit("seal", "report")
+    assert str(raised.value.filename).endswith("slurm/0001")
+    assert slurm.calls("sbatch") == [] and not list(slurm_folder(cluster.folder).glob("[0-9]*"))
+    place = cluster.submit("seal", "report")
+    assert place is not None and place.name == "0001"
 
 
 def test_room_in_the_queue_is_left_for_the_chain(cluster: Cluster) -> None:
