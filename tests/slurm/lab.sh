@@ -6,7 +6,8 @@
 # DAEMON: slurmctld, slurmdbd or slurmd.n1 …; `kill` is kill -9, `down` lets it save its state,
 # `up` starts it again.
 # Labs side by side need a LAB and a PORT each; on tmpfs one starts in about three seconds.
-set -euo pipefail
+set -Eeuo pipefail
+trap 'echo "lab: line $LINENO: $BASH_COMMAND" >&2; tail -qn 3 "$LAB"/log/*.log >&2 || true' ERR
 LAB=${LAB:-${TMPDIR:-/tmp}/slurmlab}
 NODES=${NODES:-3}            # slurmd count
 CPUS=${CPUS:-4}              # pretended CPUs a node (config_overrides)
@@ -53,7 +54,7 @@ install() {
 }
 
 configure() {
-  mkdir -p "$LAB"/{etc,run,log,state,dev,spool,db}
+  mkdir -p "$LAB"/{etc,run,log,state,dev,spool,db,tmp}
   chmod 755 "$LAB" "$LAB"/{etc,run,log,state,dev,spool}
   if [ ! -s "$LAB/etc/munge.key" ]; then
     (umask 077; head -c 1024 /dev/urandom >"$LAB/etc/munge.key")
@@ -150,6 +151,7 @@ C
 }
 
 start_db() {
+  local -x TMPDIR=$LAB/tmp  # a mariadbd that starts removes the temporary tables of all others there
   if [ ! -d "$LAB/db/mysql" ]; then
     mariadb-install-db --no-defaults --user="$(id -un)" --datadir="$LAB/db" \
       --auth-root-authentication-method=normal --skip-test-db >"$LAB/log/mariadb-install.log" 2>&1

@@ -41,8 +41,8 @@ def test_the_controller_forgets_the_jobs_and_hands_their_ids_out_again(trial: Tr
     lab.wait(lambda: not is_held(trial.home() / "lock"))  # the node ends what it does not know
     assert "lost" in trial.states()
     trial.submit()  # by a person: the chain is forgotten too
-    first, second = (trial.submission(number).jobs for number in (1, 2))
-    assert [job.job_id for job in first] == [job.job_id for job in second]
+    first, second = ([job.job_id for job in trial.submission(at).jobs] for at in (1, 2))
+    assert second == first[: len(second)]  # fewer where the forgotten job trained all the ladder
     assert trial.submit()["place"] is None
     trial.wait_until_over()
     trial.assert_undisturbed()
