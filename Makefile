@@ -54,6 +54,9 @@ bench-constants: $(READY)  ## each constant of the forecaster moved, and chosen 
 bench-bootstrap: $(READY)  ## bootstrap refits: speed, and whether each is at its optimum; prints only
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bootstrap.py
 
+bench-slurm: $(READY)  ## submit, status and jobs on a real Slurm, started on this machine, into benchmarks/results/
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/slurm.py
+
 gpu-check:  ## tests and measures everything that needs a GPU; stops where there is none
 	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) benchmarks/gpu_check.py
 

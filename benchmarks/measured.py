@@ -71,14 +71,14 @@ def machine(device: str, **facts: Any) -> dict[str, Any]:
 
 
 def save(folder: Path, kind: str, place: dict[str, Any], rows: Iterable[Row]) -> Path:
-    """Write the rows to folder/<machine>.json, whole or not at all; returns the file.
+    """Write the rows to a file of `folder`, whole or not at all; returns the file.
 
-    `kind` is "speed" or "gpu-check"; a file of the same machine and another kind is left alone.
+    `kind` "slurm" has one file, slurm.json; "speed" and "gpu-check" have one for each machine.
     """
     folder.mkdir(parents=True, exist_ok=True)
     name = re.sub(r"[^a-z0-9]+", "-", str(place["device"]).lower()).strip("-") or "unknown"
-    on_cpu = kind == "speed"
-    path = folder / (f"{name}-{place['cores']}-cores.json" if on_cpu else f"{name}.json")
+    names = {"speed": f"{name}-{place['cores']}-cores", "gpu-check": name, "slurm": "slurm"}
+    path = folder / f"{names[kind]}.json"
     record = {
         "schema": 1,
         "kind": kind,

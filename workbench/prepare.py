@@ -102,7 +102,6 @@ def prepare(
         dataset_folder(spec, runs / DATA_FOLDER)
     manifest = build_dataset(spec, runs / DATA_FOLDER, progress)
     data_folder = runs / DATA_FOLDER / manifest.key
-    shape = plan(sweep, manifest).ladder[-1].shape
     place = sweep.execution
 
     def choose() -> Execution:
@@ -110,6 +109,7 @@ def prepare(
             return _agreed(elsewhere.execution, place)
         from model.training.execution import choose_execution
 
+        shape = plan(sweep, manifest).ladder[-1].shape
         return choose_execution(1, shape, device=place.device, dtype=place.dtype)
 
     execution = freeze_execution(folder, choose, "ladder")
