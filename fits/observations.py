@@ -123,7 +123,10 @@ def numbers(table: pd.DataFrame, column: str, *, positive: bool = True) -> Vecto
     values = np.empty(len(table))
     for place, (row, value) in enumerate(zip(table.index, table[column].tolist(), strict=True)):
         good = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-        number = float(value) if good else np.nan
+        try:
+            number = float(value) if good else np.nan
+        except OverflowError:
+            number = np.inf
         if not np.isfinite(number) or (positive and number <= 0):
             who = f" (run {table['run_id'].iloc[place]})" if "run_id" in table.columns else ""
             wanted = "a finite number above 0" if positive else "a finite number"

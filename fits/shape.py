@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fits.observations import FitError, Observations, budget_means
+from fits.observations import FitError, Observations, Points, budget_means
 from fits.uncertainty.bootstrap import SeedNoise
 
 MIN_BUDGETS = 3
@@ -16,6 +16,8 @@ ENVELOPE = 0.02  # runs more than 2 % above the best at no more compute are off 
 
 def times(decades: float) -> str:
     """A factor of so many decades, three digits and no exponent: 2.82x, 2,310x."""
+    if decades > 9:
+        return f"10^{decades:.0f}x"
     factor = float(f"{10**decades:.3g}")
     return f"{factor:,.0f}x" if factor >= 100 else f"{factor:g}x"
 
@@ -64,6 +66,20 @@ def scatter(obs: Observations, noise: SeedNoise) -> float:
         return noise.sd
     curve = np.polynomial.Polynomial.fit(x, y, 3)
     return max(noise.sd, float(np.sqrt(((y - curve(x)) ** 2).sum() / freedom)))
+
+
+def require_sizes_in_reach(obs: Observations, at: Points) -> None:
+    """Raise FitError for a target whose n_active or tokens is beyond what the runs can speak of."""
+    names = ("n_active", "tokens")
+    for name, own, wanted in zip(names, obs.sizes(), at.sizes(), strict=True):
+        low, high = np.log10(own.min()), np.log10(own.max())
+        reach = max(REACH * (high - low), FARTHEST / 2)
+        away = max(float(low - np.log10(wanted.min())), float(np.log10(wanted.max()) - high))
+        if away > reach:
+            raise FitError(
+                "extrapolation_too_far",
+                f"the target's {name} is {times(away)} beyond the runs': in the same unit?",
+            )
 
 
 def require_falling(obs: Observations, noise: SeedNoise) -> None:

@@ -20,7 +20,10 @@ from fits.shape import frontier
 
 SAME_RATIO = np.log(1.5)
 ODD_COMPUTE = np.log(1.5)  # compute per parameter and token this far beyond any run's is odd
-IDENTITY = ["flops", "n_active", "tokens", "n_total", "n_experts", "seed", "run_id"]
+IDENTITY = [
+    "flops", "n_active", "tokens", "unique_tokens", "n_total", "n_experts", "seed", "run_id",
+    "weight",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +85,14 @@ def usable_runs(runs: pd.DataFrame, loss: str, at: Points, max_epochs: Epochs) -
     if repeats:
         cautions.append(f"{repeats} exact duplicate row(s) were counted once")
     kept, unlike, notes = _like(screened.kept, at)
-    sees_experts = at.n_total is not None and "n_total" in screened.grid.columns
-    every = observe(screened.grid if sees_experts else _like(screened.grid, at)[0], loss=loss)
+    sized, unsized = _sized(screened.grid, at)
+    cautions += unsized
+    sees_experts = (
+        at.n_total is not None
+        and "n_total" in sized.columns
+        and bool(sized["n_total"].notna().all())
+    )
+    every = observe(sized if sees_experts else _like(sized, at)[0], loss=loss)
     cautions += notes
     cautions += _odd_compute(every, at)
     left_out = pd.concat([screened.left_out, unlike], ignore_index=True)
@@ -96,6 +105,18 @@ def usable_runs(runs: pd.DataFrame, loss: str, at: Points, max_epochs: Epochs) -
     return Usable(
         ladder=ladder, every=every, left_out=left_out, cautions=tuple(cautions)
     )  # fmt: skip
+
+
+def _sized(table: pd.DataFrame, at: Points) -> tuple[pd.DataFrame, list[str]]:
+    """The runs whose n_active and tokens are known, if any are, and what to say of the others."""
+    if at.n is None or not {"n_active", "tokens"} <= set(table.columns):
+        return table, []
+    known = table[["n_active", "tokens"]].notna().all(axis=1)
+    if known.all() or not known.any():
+        return table, []
+    names = ", ".join(run_names(table[~known])[:5])
+    few = f"n_active or tokens is unknown for {int((~known).sum())} of {len(table)} runs ({names})"
+    return table[known], [f"{few}: laws in sizes do without them"]
 
 
 def _odd_compute(runs: Observations, at: Points) -> list[str]:

@@ -8,7 +8,13 @@ import pandas as pd
 from fits.estimators.experts import SparseHuber, SparseSizeHuber
 from fits.estimators.sizes import has_plane
 from fits.observations import FitError, Matrix, Observations, Points
-from fits.shape import bend, require_falling, require_ladder, require_one_regime
+from fits.shape import (
+    bend,
+    require_falling,
+    require_ladder,
+    require_one_regime,
+    require_sizes_in_reach,
+)
 from fits.uncertainty.backtest import PRIOR_SCALE, Predictor, leave_future_out
 from fits.uncertainty.bootstrap import SeedNoise, seed_noise
 from fits.uncertainty.drift import fit_drifting_power
@@ -50,6 +56,7 @@ def fit_members(ladder: Observations, every: Observations, at: Points, seed: int
     tests, cautions = [], []
     surfaces = candidates(every, at)
     try:
+        require_ladder(ladder, float(at.flops.min()))
         require_ladder(ladder, asked.far)
         require_one_regime(ladder, noise)
         laws["power"], test = asked.in_compute(ladder)
@@ -62,7 +69,9 @@ def fit_members(ladder: Observations, every: Observations, at: Points, seed: int
         cautions.append(f"no law in compute alone: {refusal}")
     for name in surfaces:
         try:
+            require_ladder(every, float(at.flops.min()))
             require_ladder(every, asked.far)
+            require_sizes_in_reach(every, at)
             laws[name], test = asked.in_sizes(name, every)
             tests.append(test)
         except FitError as refusal:

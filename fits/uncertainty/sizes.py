@@ -12,7 +12,7 @@ the log of tokens per parameter, starting at the TARGET's: runs like the target 
 ones as far as they have proved to agree. e is scatter, wider for a run far above the best at no
 more compute, for under-tuned runs say little.
 
-d and g are the model discrepancy of Kennedy & O'Hagan 2001. Divided row by row by the measured
+d and g are the model discrepancy of Kennedy & O'Hagan 2001. Divided row by row by a smooth
 loss, the equation is linear in A, B, d and g, which have Gaussian priors (A and B nearly flat, and
 positive). The rest is a grid, so the posterior is a weighted set of cells in closed form, and
 nothing is optimised.
@@ -35,7 +35,6 @@ import numpy as np
 import numpy.typing as npt
 
 from fits.observations import (
-    BUDGET_DECADES,
     FitError,
     Indices,
     Matrix,
@@ -45,6 +44,7 @@ from fits.observations import (
 )
 from fits.uncertainty.bootstrap import SeedNoise
 from fits.uncertainty.drift import walk_covariance
+from fits.uncertainty.smooth import excess, surface
 
 EXPONENTS: Vector = np.geomspace(0.1, 0.8, 13)
 USUAL_EXPONENT, EXPONENT_SPREAD, EXPONENT_TIE = 0.33, 0.3, 0.25
@@ -58,8 +58,11 @@ SCATTER_PRIOR: Vector = np.array([0.4, 0.3, 0.2, 0.1])
 KNOT = 0.35  # decades between the steps of d
 BACKWARDS = 2.0  # growth of a step a decade back
 AHEAD = 0.006  # tau ahead is this at least, per root decade, whatever the runs have shown
+ROWS = 5.0  # rows of one run (checkpoints) count as this many at most, for they err together
 FAR = 0.015  # a run this much above the best, in log loss, scatters 1.4 times as much
+TRIES = 64  # draws at least, of which those with A and B positive are kept
 LOOSE = 100.0  # prior sd of A and B at the centre, in smallest losses
+WIDEST = 20.0  # decades of compute, and log of tokens per parameter, that a table may span
 DOUBLING = float(np.log(2))  # between two knots of g
 
 Array = npt.NDArray[np.float64]
@@ -139,8 +142,8 @@ class DriftingSizes:
         self, count: int, rng: np.random.Generator
     ) -> tuple[tuple[Indices, Indices, Indices], Matrix]:
         """Cells, each as often as due, and linear parts (count, columns) with A and B positive."""
-        edges = np.cumsum(self.weights.ravel())
-        due = (rng.permutation(count) + 0.5) / count * edges[-1]
+        edges, tries = np.cumsum(self.weights.ravel()), max(count, TRIES)
+        due = (rng.permutation(tries) + 0.5) / tries * edges[-1]
         chosen = np.minimum(np.searchsorted(edges, due), edges.size - 1)
         k, h, f = (np.asarray(i) for i in np.unravel_index(chosen, self.weights.shape))
         theta = self.means[k, h, :, 0] + SHARES[f][:, None] * self.means[k, h, :, 1]
@@ -150,7 +153,9 @@ class DriftingSizes:
             precision = self.information[one] / self.scales[two, 2] ** 2 + np.diag(self.prior[two])
             theta[here] += np.linalg.solve(np.linalg.cholesky(precision).T, shock[here].T).T
         positive = np.flatnonzero((theta[:, :2] > 0).all(axis=1))
-        kept = np.resize(positive, count)  # their means are positive, so half of them are
+        if not positive.size:
+            raise FitError("not_decreasing", "hardly any law falls with both n_active and tokens")
+        kept = np.resize(positive, count)
         return (k[kept], h[kept], f[kept]), theta[kept]
 
 
@@ -160,21 +165,24 @@ def fit_drifting_sizes(obs: Observations, at: Points, noise: SeedNoise) -> Drift
     Raises ValueError where n or tokens is unknown, FitError where more of either does not help.
     """
     basis = _basis(obs, at)
-    unit = float(obs.loss.min())
-    scatter = noise.sd**2 * (1 + (excess(obs) / FAR) ** 2)
-    loss, weight = obs.loss / unit, obs.weight / obs.weight.mean() / scatter
+    smooth, low = surface(obs)
+    unit = float(obs.loss[~low].min())
+    loss, smooth = obs.loss / unit, smooth / unit
+    share = np.minimum(1, ROWS / np.bincount(obs.cluster)[obs.cluster])  # of a run's own rows
+    scatter = noise.sd**2 * (1 + (excess(obs, low) / FAR) ** 2)
+    weight = share * obs.weight / obs.weight.mean() / scatter
     walks = basis.walks(obs)
     scales, prior, of_scales = _scales(basis)
     exponents, of_exponents = _exponents()
-    response = np.stack([np.ones_like(loss), -1 / loss], axis=1)  # 1 - E / L
+    response = np.stack([loss, -np.ones_like(loss)], axis=1) / smooth[:, None]  # (L - E) / smooth
     total = _at_floors((response * weight[:, None]).T @ response)
     information, means, evidence = [], [], []
     for powers, of_powers in zip(exponents, of_exponents, strict=True):
-        design = np.concatenate([basis.terms(obs, powers) / loss[:, None], walks], axis=1)
+        design = np.concatenate([basis.terms(obs, powers) / smooth[:, None], walks], axis=1)
         known = (design * weight[:, None]).T @ design
         seen = (design * weight[:, None]).T @ response
         mean, fit, size = _solve(known, seen, scales[:, 2], prior)
-        missed = (total / scales[:, 2:] ** 2 - fit) + 2 * loss.size * np.log(scales[:, 2:])
+        missed = (total / scales[:, 2:] ** 2 - fit) + 2 * share.sum() * np.log(scales[:, 2:])
         levels = mean[:, :2, :1] + SHARES * mean[:, :2, 1:]
         possible = np.where((levels > 0).all(axis=1), 0.0, -np.inf)
         before = of_powers + of_scales[:, None] + floor_prior()
@@ -217,6 +225,11 @@ def _basis(obs: Observations, at: Points) -> Basis:
     wanted = _ratio(at)
     home = float(np.median(wanted))
     away = np.concatenate([_ratio(obs), wanted]) - home
+    if np.ptp(obs.x) > WIDEST or np.abs(away).max() > WIDEST:
+        raise FitError(
+            "too_wide", "runs and target differ by more than 20 decades in compute, or e**20 in "
+            "tokens per parameter: look for a number in another unit",
+        )  # fmt: skip
     return Basis(
         centre=(float(np.log(n).mean()), float(np.log(tokens).mean())),
         knots=np.arange(obs.x.max(), obs.x.min() - 1e-9, -KNOT), home=home,
@@ -257,9 +270,3 @@ def floor_prior() -> Vector:
     """Log prior of each of SHARES."""
     rest = np.full(SHARES.size - 1, (1 - NO_FLOOR) / (SHARES.size - 1))
     return np.asarray(np.log(np.concatenate([[NO_FLOOR], rest])))
-
-
-def excess(obs: Observations) -> Vector:
-    """Log loss above the best run of at most its compute and 20 %."""
-    reach = np.searchsorted(obs.flops, obs.flops * 10**BUDGET_DECADES, side="right") - 1
-    return np.asarray(obs.y - np.minimum.accumulate(obs.y)[reach])

@@ -1,6 +1,7 @@
 """The law in sizes whose misfit may drift."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,8 @@ from fits.forecast import forecast
 from fits.observations import FitError, Observations, Points, observe, points
 from fits.uncertainty import sizes
 from fits.uncertainty.bootstrap import SeedNoise
-from fits.uncertainty.sizes import SHARES, DriftingSizes, excess, fit_drifting_sizes
+from fits.uncertainty.sizes import SHARES, DriftingSizes, fit_drifting_sizes
+from fits.uncertainty.smooth import excess, surface
 
 NOISE = SeedNoise(sd=0.003, pairs=0, measured=None)
 
@@ -35,11 +37,14 @@ def quantiles(law: DriftingSizes, where: Points, *levels: float) -> list[float]:
 def marginal(law: DriftingSizes, obs: Observations, k: int, h: int, f: int) -> float:
     """Log density of the runs in one cell, from the covariance of the linear part."""
     loss = obs.loss / law.unit
-    terms = law.basis.terms(obs, law.exponents[k]) / loss[:, None]
+    smooth, low = surface(obs)
+    terms = law.basis.terms(obs, law.exponents[k]) / (smooth / law.unit)[:, None]
     design = np.concatenate([terms, law.basis.walks(obs)], axis=1)
-    sd = NOISE.sd * law.scales[h, 2] * np.sqrt(1 + (excess(obs) / sizes.FAR) ** 2)
+    sd = NOISE.sd * law.scales[h, 2] * np.sqrt(1 + (excess(obs, low) / sizes.FAR) ** 2)
     covariance = design @ np.diag(1 / law.prior[h]) @ design.T + np.diag(sd**2)
-    return float(stats.multivariate_normal.logpdf(1 - SHARES[f] / loss, cov=covariance))
+    return float(
+        stats.multivariate_normal.logpdf((loss - SHARES[f]) / (smooth / law.unit), cov=covariance)
+    )
 
 
 def test_weights_of_cells_are_those_of_a_gaussian_process(monkeypatch):
@@ -47,7 +52,9 @@ def test_weights_of_cells_are_those_of_a_gaussian_process(monkeypatch):
     obs = observe(chinchilla_table(noise=0.01).iloc[::3])
     law = fit_drifting_sizes(obs, at(1e9), NOISE)
     k = int(np.argmax(law.weights.sum(axis=(1, 2))))
-    for (h, f), (g, e) in (((5, 3), (40, 3)), ((7, 2), (7, 9)), ((20, 12), (50, 4))):
+    likely = np.argsort(law.weights[k].ravel())[::-1][:40:6]
+    cells = [np.unravel_index(i, law.weights[k].shape) for i in likely]
+    for (h, f), (g, e) in pairwise(cells):
         of_scatter = np.log(sizes.SCATTER_PRIOR)[
             [int(np.argmin(np.abs(sizes.SCATTERS - law.scales[i, 2]))) for i in (h, g)]
         ]
@@ -106,6 +113,43 @@ def test_under_tuned_runs_hardly_move_it():
         quantiles(fit_drifting_sizes(obs, goal, NOISE), goal, 0.5)[0] for obs in (bad, clean)
     )
     assert with_bad == pytest.approx(without, rel=0.02)
+
+
+@pytest.mark.parametrize(("goal", "actual"), [((1e9, 1.0), 3.122), ((4e9, 20.0), 2.203)])
+def test_a_thousand_runs_do_not_make_it_sure_of_what_is_not_so(goal, actual):
+    """Dividing by the measured loss would reward a law that lies below all runs."""
+    rng = np.random.default_rng(0)
+    n = np.exp(rng.uniform(np.log(1e7), np.log(1e9), 1000))
+    tokens = n * np.exp(rng.uniform(1, 5, n.size))
+    loss = (1.8 + 480 * n**-0.35 + 2100 * tokens**-0.37) * np.exp(
+        0.004 * rng.standard_normal(n.size)
+    )
+    table = pd.DataFrame({"n_active": n, "tokens": tokens, "flops": 6 * n * tokens, "loss": loss})
+    where = at(*goal)
+    sizes_of = {"n_active": where.n, "tokens": where.tokens}
+    row = forecast(table, pd.DataFrame({"flops": where.flops, **sizes_of})).table.iloc[0]
+    assert row["lo90"] < actual < row["hi90"]
+    assert row["median"] == pytest.approx(actual, rel=0.012)
+
+
+def test_checkpoints_of_one_run_count_as_a_few_runs():
+    table = chinchilla_table(noise=0.003).assign(run_id=[f"r{i}" for i in range(25)])
+    one = pd.concat([table.assign(loss=table["loss"] * (1 + 1e-6 * k)) for k in range(5)])
+    forty = pd.concat([table.assign(loss=table["loss"] * (1 + 1e-7 * k)) for k in range(40)])
+    widths = []
+    for runs in (one, forty):
+        law = fit_drifting_sizes(observe(runs), at(4e9), NOISE)
+        low, high = quantiles(law, at(4e9), 0.05, 0.95)
+        widths.append(high / low - 1)
+    assert widths[1] == pytest.approx(widths[0], rel=0.15)
+
+
+@pytest.mark.parametrize("factor", [0.9, 0.5, 0.1])
+def test_one_run_too_low_to_be_true_is_not_believed(factor):
+    table = chinchilla_table(noise=0.003)
+    table.loc[24, "loss"] *= factor
+    low, high = quantiles(fit_drifting_sizes(observe(table), at(4e9), NOISE), at(4e9), 0.05, 0.95)
+    assert low < truth(at(4e9)) < high
 
 
 def test_the_interval_grows_with_distance_and_repeats_itself():

@@ -1,0 +1,38 @@
+"""What the law in sizes needs to know of runs beforehand: how far each stands from the others."""
+
+import numpy as np
+
+from fits.observations import BUDGET_DECADES, Indices, Observations, Vector
+
+STRAY = 0.05  # a run's smooth loss is at most this far from its own, in log loss
+LOW, LOW_SPREADS = 0.06, 8.0  # lower than the smooth loss by this, and by so many spreads, is wrong
+QUADRATIC = 12  # runs from which the smooth loss is a quadratic
+
+
+def surface(obs: Observations) -> tuple[Vector, Indices]:
+    """A smooth loss for every run, within STRAY of its own, and which runs are too low to be true.
+
+    A robust quadratic of log loss in log n and log tokens (a plane where runs are few). To divide
+    by it and not by the measured loss keeps noise out of the scale: else a law that lies below
+    every run would be rewarded for it.
+    """
+    logs = np.stack([np.log(size) for size in obs.sizes()], axis=1)
+    a, b = ((logs - logs.mean(axis=0)) / logs.std(axis=0)).T
+    columns = [np.ones_like(a), a, b, *((a * a, a * b, b * b) if a.size >= QUADRATIC else ())]
+    design, weight = np.stack(columns, axis=1), np.ones_like(a)
+    for _ in range(20):
+        root = np.sqrt(weight)
+        fit = design @ np.linalg.lstsq(design * root[:, None], obs.y * root, rcond=None)[0]
+        away = obs.y - fit
+        spread = 1.4826 * float(np.median(np.abs(away))) + 1e-9
+        weight = np.minimum(1, 1.5 * spread / np.maximum(np.abs(away), 1e-12))
+    low = away < -max(LOW, LOW_SPREADS * spread)
+    return np.exp(np.clip(fit, obs.y - STRAY, obs.y + STRAY)), low
+
+
+def excess(obs: Observations, low: Indices) -> Vector:
+    """Log loss above the best run of at most its compute and 20 %; of a low run, ten times how far
+    it lies from that."""
+    reach = np.searchsorted(obs.flops, obs.flops * 10**BUDGET_DECADES, side="right") - 1
+    best = np.minimum.accumulate(np.where(low, np.inf, obs.y))[reach]
+    return np.where(np.isfinite(best), np.abs(obs.y - best), 0.0) * np.where(low, 10.0, 1.0)
