@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from model.records import from_json, read_json, to_json, write_atomic
 from model.training.spec import Execution
-from sweeps.sweep_file import Sweep
+
+if TYPE_CHECKING:  # most who ask for a file's name do without the format of sweep files
+    from sweeps.sweep_file import Sweep
 
 PLAN_NAME = "plan.json"
 SPEC_NAME = "spec.json"
@@ -52,6 +54,8 @@ def keep_sweep(folder: Path, sweep_path: Path, sweep: Sweep) -> None:
 
 def kept_sweep(folder: Path) -> Sweep:
     """The resolved sweep of a folder; ValueError where it is no sweep's folder."""
+    from sweeps.sweep_file import Sweep
+
     path = folder / RESOLVED_NAME
     if not path.is_file():
         raise ValueError(

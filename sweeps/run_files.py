@@ -31,6 +31,8 @@ class Standing:
 
 def standing(home: Path) -> Standing:
     """The state of the run in `home`: waiting where there is nothing yet."""
+    if not home.exists():
+        return Standing(state="waiting")
     try:
         result = load_result(home)
     except ValueError as error:

@@ -116,6 +116,8 @@ def _progress(home: Path, run: Outline, known: RunState) -> dict[str, Any]:
     if ended is not None:
         done = {"step": ended.steps, "loss": ended.loss, "restarts": ended.restarts}
         return done | {"eta_seconds": 0.0}
+    if known.found.state == "waiting":  # no metrics yet
+        return {}
     try:
         restarts, last = last_metrics(home)
     except ValueError as error:
