@@ -50,7 +50,9 @@ def fit_members(ladder: Observations, every: Observations, at: Points, seed: int
     sizes; so does a change of regime in it, where no seeds tell it from the scatter of recipes and
     those laws have runs that the ladder has not.
     """
-    noise = seed_noise(every if every.flops.size else ladder)
+    noise = seed_noise(ladder if ladder.flops.size else every)
+    if not noise.pairs and every.flops.size:
+        noise = seed_noise(every)
     asked = Question(at=at, noise=noise, seed=seed)
     laws: dict[str, Member] = {}
     tests, cautions = [], []

@@ -133,14 +133,7 @@ def submit(
         _scontrol(f"JobId={array_id}", f"ArrayTaskThrottle={draft.throttle}")
     if not draft.steps:
         return None
-    place = new_place(folder).resolve()
-    try:
-        source = snapshot(place / CODE_FOLDER)
-        shutil.copyfile(plan_file, place / PLAN_NAME)
-    except OSError as error:
-        shutil.rmtree(place, ignore_errors=True)  # half a copy would keep a full disk full
-        error.filename = error.filename or str(place)
-        raise
+    place, source = _opened(folder, plan_file)
     jobs = tuple(_job(step, place, folder.name) for step in draft.steps)
     submission = Submission(
         sweep=folder.name,
@@ -165,6 +158,19 @@ def submit(
         found = ":".join(ids.get(name, name) for name in after)
         _scontrol(f"JobId={job_id}", f"Dependency=afterany:{found}")
     return place, submission
+
+
+def _opened(folder: Path, plan_file: Path) -> tuple[Path, str]:
+    """A new submission's folder with code and plan in it, and what names that code."""
+    place = new_place(folder).resolve()
+    try:
+        source = snapshot(place / CODE_FOLDER)
+        shutil.copyfile(plan_file, place / PLAN_NAME)
+    except OSError as error:
+        shutil.rmtree(place, ignore_errors=True)  # half a copy would keep a full disk full
+        error.filename = error.filename or str(place)
+        raise
+    return place, source
 
 
 def scripts(draft: Draft, place: Path, sweep: str, profile: Profile, chain: str) -> dict[str, str]:
