@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workbench.tiny import Finished, two_lines, write_sweep
+from tests.workbench.tiny import ROOT, Finished, two_lines, write_sweep
 from workbench.cli import main
 
 pytest.importorskip("submitit")
@@ -28,8 +28,13 @@ def told(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, s
 def test_dry_run_prints_scripts_map_and_cost_and_makes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], profile: str
 ) -> None:
+    shipped = (ROOT / "sweeps" / "profiles" / f"{profile}.toml").read_text()
+    few = tmp_path / f"{profile}.toml"  # a tiny batch is too small for sixteen tasks
+    few.write_text(
+        shipped.replace("nodes = 2\ntasks_per_node = 8", "nodes = 2\ntasks_per_node = 1")
+    )
     sweep = write_sweep(tmp_path, ('device = "cpu"', ""), ('dtype = "float32"', ""))
-    words = ("submit", sweep, "--profile", profile, "--dry-run", "--runs", tmp_path / "runs")
+    words = ("submit", sweep, "--profile", few, "--dry-run", "--runs", tmp_path / "runs")
     assert main([*map(str, words), "--json"]) == 0
     would = json.loads(capsys.readouterr().out)
     assert list(would["scripts"]) == ["ladder-0", "seal", "target-0", "report"]
