@@ -20,6 +20,7 @@ from fits.uncertainty.bootstrap import SeedNoise, seed_noise
 from fits.uncertainty.drift import fit_drifting_power
 from fits.uncertainty.mixture import Member
 from fits.uncertainty.sizes import fit_drifting_sizes
+from fits.uncertainty.smooth import surface
 from fits.uncertainty.surface import fit_surface
 
 BACKTEST_DRAWS = 100
@@ -76,6 +77,7 @@ def fit_members(ladder: Observations, every: Observations, at: Points, seed: int
             require_sizes_in_reach(every, at)
             laws[name], test = asked.in_sizes(name, every)
             tests.append(test)
+            cautions += _disbelieved(every) if name == "chinchilla" else []
         except FitError as refusal:
             if not laws and name == surfaces[-1]:
                 raise
@@ -140,6 +142,13 @@ class Question:
         estimator = SparseHuber(delta=delta) if name == "sparse" else SparseSizeHuber(delta=delta)
         prior = PRIOR_SCALE * SPARSE_TIMES
         return fit_surface(name, estimator, every, self.noise, self.far, self.seed, prior)
+
+
+def _disbelieved(every: Observations) -> list[str]:
+    """What to say of runs whose loss is too low for the law in sizes to believe."""
+    low = np.flatnonzero(surface(every)[1])
+    names = ", ".join(every.run_id[i] for i in low[:5])
+    return [f"{low.size} run(s) far below all like them hardly count: {names}"] if low.size else []
 
 
 def _sparsity_varies(obs: Observations) -> bool:

@@ -34,14 +34,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from fits.observations import (
-    FitError,
-    Indices,
-    Matrix,
-    Observations,
-    Points,
-    Vector,
-)
+from fits.observations import FitError, Indices, Matrix, Observations, Points, Vector
 from fits.uncertainty.bootstrap import SeedNoise
 from fits.uncertainty.drift import walk_covariance
 from fits.uncertainty.smooth import excess, surface

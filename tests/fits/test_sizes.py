@@ -12,6 +12,7 @@ from scipy import stats
 from fits.estimators.sizes import ChinchillaHuber
 from fits.forecast import forecast
 from fits.observations import FitError, Observations, Points, observe, points
+from fits.shape import require_sizes_in_reach
 from fits.uncertainty import sizes
 from fits.uncertainty.bootstrap import SeedNoise
 from fits.uncertainty.sizes import SHARES, DriftingSizes, fit_drifting_sizes
@@ -175,3 +176,19 @@ def test_a_loss_that_rises_with_size_is_refused():
 def test_a_point_without_sizes_is_an_error():
     with pytest.raises(ValueError, match="n_active and tokens"):
         fit_drifting_sizes(observe(chinchilla_table()), Points(flops=np.array([1e20])), NOISE)
+
+
+def test_a_run_that_is_not_believed_and_a_target_in_another_unit_are_named():
+    table = chinchilla_table(noise=0.003).assign(run_id=[f"r{i}" for i in range(25)])
+    where = at(4e9)
+    goal = pd.DataFrame({"flops": where.flops, "n_active": where.n, "tokens": where.tokens})
+    assert not any("hardly count" in note for note in forecast(table, goal).cautions)
+    table.loc[24, "loss"] *= 0.5
+    assert any(note.endswith("hardly count: r24") for note in forecast(table, goal).cautions)
+    far = Points(flops=goal["flops"].to_numpy(), n=np.array([4.0]), tokens=where.tokens)
+    with pytest.raises(FitError, match="n_active is .* beyond the runs'") as refused:
+        require_sizes_in_reach(observe(table), far)
+    assert refused.value.name == "extrapolation_too_far"
+    with pytest.raises(FitError) as refused:
+        fit_drifting_sizes(observe(table), replace(far, tokens=np.array([1e300])), NOISE)
+    assert refused.value.name == "too_wide"
