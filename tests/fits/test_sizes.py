@@ -186,7 +186,7 @@ def test_a_run_that_is_not_believed_and_a_target_in_another_unit_are_named():
     table.loc[24, "loss"] *= 0.5
     assert any(note.endswith("hardly count: r24") for note in forecast(table, goal).cautions)
     far = Points(flops=goal["flops"].to_numpy(), n=np.array([4.0]), tokens=where.tokens)
-    with pytest.raises(FitError, match="n_active is .* beyond the runs'") as refused:
+    with pytest.raises(FitError, match=r"n_active is .* beyond the runs'") as refused:
         require_sizes_in_reach(observe(table), far)
     assert refused.value.name == "extrapolation_too_far"
     with pytest.raises(FitError) as refused:
