@@ -26,8 +26,8 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "forecast_constants.json"
 SHIPPED = "as shipped"
 ROOM = "fits.uncertainty"
-SIZES, DRIFT, MIXTURE, MEMBERS = (
-    f"{ROOM}.{name}" for name in ("sizes", "drift", "mixture", "members")
+SIZES, SMOOTH, DRIFT, MIXTURE, MEMBERS = (
+    f"{ROOM}.{name}" for name in ("sizes", "smooth", "drift", "mixture", "members")
 )
 CHOICES: dict[str, tuple[str, str, float]] = {  # module, constant, factor
     "drift of sizes halved": (SIZES, "DRIFTS", 0.5),
@@ -38,6 +38,10 @@ CHOICES: dict[str, tuple[str, str, float]] = {  # module, constant, factor
     "steps quadruple backwards": (SIZES, "BACKWARDS", 2.0),
     "under-tuned at half": (SIZES, "FAR", 0.5),
     "under-tuned at twice": (SIZES, "FAR", 2.0),
+    "half as much is noise": (SMOOTH, "NOISY", 0.5),
+    "half as much again is noise": (SMOOTH, "NOISY", 1.5),
+    "scatters halved": (SIZES, "SCATTERS", 0.5),
+    "scatters doubled": (SIZES, "SCATTERS", 2.0),
     "exponents looser": (SIZES, "EXPONENT_SPREAD", 1.67),
     "exponents less tied": (SIZES, "EXPONENT_TIE", 2.0),
     "nothing more ahead": (SIZES, "AHEAD", 0.0),

@@ -53,7 +53,7 @@ class Forecast:
     naive: dict[str, float | None]  # last_rung, last_two_rungs at the first target
     runs_used: tuple[str, ...]
     left_out: pd.DataFrame  # run_id, reason
-    backtest: pd.DataFrame
+    backtest: pd.DataFrame  # of the first target answered and those of its kind
     largest_flops: float
     draws: Matrix  # (draws, targets), nats per token
     curve_draws: Matrix  # (draws, points)
@@ -89,7 +89,8 @@ def forecast_column(
     while asked:
         rows, at = asked.pop(0)
         try:
-            found.append((rows, _one_kind(runs, at, loss, seed, grid, max_epochs, draws)))
+            one = _one_kind(runs, at, loss, seed, grid, max_epochs, draws, backtest=not found)
+            found.append((rows, one))
         except FitError as error:
             if error.name == TOO_FAR and len(rows) > 1:  # the nearer ones may be within reach
                 order = np.argsort(at.flops)
@@ -106,13 +107,13 @@ def forecast_column(
 
 def _one_kind(
     runs: pd.DataFrame, at: Points, loss: str, seed: int, grid: Vector | None,
-    max_epochs: Epochs, draws: int,
+    max_epochs: Epochs, draws: int, *, backtest: bool,
 ) -> Forecast:  # fmt: skip
     """The forecast of targets that differ in compute alone."""
     usable = usable_runs(runs, loss, at, max_epochs)
     ladder, left_out = usable.ladder, usable.left_out
     try:
-        members = fit_members(ladder, usable.every, at, seed)
+        members = fit_members(ladder, usable.every, at, seed, backtest=backtest)
     except FitError as error:
         if error.name == "too_few_runs" and not ladder.flops.size:
             raise nothing_left(left_out) from error

@@ -18,7 +18,7 @@ from fits.observations import (
 from fits.screens import Epochs, screen
 from fits.shape import frontier
 
-SAME_RATIO = np.log(1.5)
+SAME_RATIO = float(np.log(1.5))
 ODD_COMPUTE = np.log(1.5)  # compute per parameter and token this far beyond any run's is odd
 IDENTITY = [
     "flops", "n_active", "tokens", "unique_tokens", "n_total", "n_experts", "seed", "run_id",
@@ -38,20 +38,26 @@ class Usable:
 
 def kinds(targets: pd.DataFrame) -> list[tuple[list[int], Points]]:
     """Targets by recipe, with their places: the same columns known, equal expert counts, and
-    tokens per parameter within 1.5x of the first."""
+    tokens per parameter within 1.5x of the kind's fewest. The order of rows does not matter."""
     sizes = ("n_active", "tokens", "n_total", "n_experts", "unique_tokens")
     known = targets[[c for c in sizes if c in targets.columns]].notna().to_numpy()
     numbers(targets, "flops")  # names the row of a bad compute
-    groups: list[tuple[list[int], Points]] = []
-    for i in range(len(targets)):
-        one = points(targets.iloc[[i]])
-        for rows, first in groups:
-            if (known[rows[0]] == known[i]).all() and _same_recipe(first, one):
+    each = [points(targets.iloc[[i]]) for i in range(len(targets))]
+    groups: list[list[int]] = []
+    for i in sorted(range(len(each)), key=lambda i: _log_ratio(each[i])):
+        for rows in groups:
+            if (known[rows[0]] == known[i]).all() and _same_recipe(each[rows[0]], each[i]):
                 rows.append(i)
                 break
         else:
-            groups.append(([i], one))
-    return [(rows, points(targets.iloc[rows])) for rows, _ in groups]
+            groups.append([i])
+    ordered = sorted(sorted(rows) for rows in groups)
+    return [(rows, points(targets.iloc[rows])) for rows in ordered]
+
+
+def _log_ratio(one: Points) -> float:
+    """Log of a target's tokens per parameter; 0 where unknown."""
+    return 0.0 if one.n is None else float(np.log(one.sizes()[1][0] / one.n[0]))
 
 
 def _same_recipe(one: Points, other: Points) -> bool:
@@ -60,8 +66,7 @@ def _same_recipe(one: Points, other: Points) -> bool:
         return False
     if one.n is None or other.n is None:
         return True
-    ratios = [float(np.log(at.sizes()[1][0] / at.sizes()[0][0])) for at in (one, other)]
-    return bool(abs(ratios[0] - ratios[1]) <= SAME_RATIO)
+    return abs(_log_ratio(one) - _log_ratio(other)) <= SAME_RATIO
 
 
 def usable_runs(runs: pd.DataFrame, loss: str, at: Points, max_epochs: Epochs) -> Usable:

@@ -43,50 +43,51 @@ class Members:
     noise: SeedNoise
 
 
-def fit_members(ladder: Observations, every: Observations, at: Points, seed: int) -> Members:
+def fit_members(
+    ladder: Observations, every: Observations, at: Points, seed: int, *, backtest: bool = True
+) -> Members:
     """Every law the runs can identify, fitted and backtested; raises the named refusals.
 
     `ladder` are runs that differ from the targets in compute alone, `every` all that passed the
     screens, `at` the targets. A ladder that cannot carry a law leaves the question to laws in
     sizes; so does a change of regime in it, where no seeds tell it from the scatter of recipes and
-    those laws have runs that the ladder has not.
+    those laws have runs that the ladder has not. Without `backtest` the leave-future-out table, of
+    which most laws make no use, is left empty.
     """
     noise = seed_noise(ladder if ladder.flops.size else every)
     if not noise.pairs and every.flops.size:
         noise = seed_noise(every)
-    asked = Question(at=at, noise=noise, seed=seed)
+    asked = Question(at=at, noise=noise, seed=seed, backtest=backtest)
     laws: dict[str, Member] = {}
     tests, cautions = [], []
-    surfaces = candidates(every, at)
+    surface_law = candidate(every, at)
     try:
-        require_ladder(ladder, float(at.flops.min()))
-        require_ladder(ladder, asked.far)
+        asked.require_reach(ladder)
         require_one_regime(ladder, noise)
         laws["power"], test = asked.in_compute(ladder)
         tests.append(test)
         cautions += [curved] if (curved := bend(ladder, noise)) is not None else []
     except FitError as refusal:
         certain = noise.pairs > 0 or every.flops.size <= ladder.flops.size
-        if not surfaces or (refusal.name in REGIME and certain):
+        if surface_law is None or (refusal.name in REGIME and certain):
             raise
         cautions.append(f"no law in compute alone: {refusal}")
-    for name in surfaces:
-        try:
-            require_ladder(every, float(at.flops.min()))
-            require_ladder(every, asked.far)
-            require_sizes_in_reach(every, at)
-            laws[name], test = asked.in_sizes(name, every)
-            tests.append(test)
-            cautions += _disbelieved(every) if name == "chinchilla" else []
-        except FitError as refusal:
-            if not laws and name == surfaces[-1]:
-                raise
-            cautions.append(f"no {name} law: {refusal}")
-    if not surfaces:
+    if surface_law is None:
         silent = at.n is None and every.n is not None and has_plane(every)
         why = "the target does not say n_active and tokens" if silent else (
             "n and tokens do not vary apart")  # fmt: skip
         cautions.append(f"{why}: only laws in compute are fitted")
+    else:
+        try:
+            asked.require_reach(every)
+            require_sizes_in_reach(every, at)
+            laws[surface_law], test = asked.in_sizes(surface_law, every)
+            tests.append(test)
+            cautions += _disbelieved(every) if surface_law == "chinchilla" else []
+        except FitError as refusal:
+            if not laws:
+                raise
+            cautions.append(f"no {surface_law} law: {refusal}")
     if noise.pairs == 0:
         cautions.append("no two runs differ by seed alone: seed noise is the prior's 0.3 %")
     filled = [t for t in tests if len(t)]
@@ -94,19 +95,19 @@ def fit_members(ladder: Observations, every: Observations, at: Points, seed: int
     return Members(laws=laws, cautions=cautions, backtest=table, noise=noise)
 
 
-def candidates(every: Observations, at: Points) -> list[str]:
-    """Names of the laws in sizes that the runs might identify."""
+def candidate(every: Observations, at: Points) -> str | None:
+    """Name of the law in sizes that the runs might identify."""
     if at.n is None or every.n is None:
-        return []
+        return None
     plane = has_plane(every)
     if at.n_total is not None and _sparsity_varies(every):
         if every.flops.size < SPARSE_RUNS:
-            return []
+            return None
         if plane:
-            return ["sparse"]
+            return "sparse"
         fixed = np.unique(np.round(np.log(every.n), 1)).size >= SPARSE_SIZES
-        return ["sparse_fixed_tokens"] if fixed else []
-    return ["chinchilla"] if plane and every.flops.size >= SIZES_RUNS else []
+        return "sparse_fixed_tokens" if fixed else None
+    return "chinchilla" if plane and every.flops.size >= SIZES_RUNS else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,37 +117,45 @@ class Question:
     at: Points
     noise: SeedNoise
     seed: int
+    backtest: bool = True
 
     @property
     def far(self) -> float:
         """Compute of the farthest target."""
         return float(self.at.flops.max())
 
+    def require_reach(self, obs: Observations) -> None:
+        """FitError where the runs cannot carry a law as far as the farthest or nearest target."""
+        require_ladder(obs, float(self.at.flops.min()))
+        require_ladder(obs, self.far)
+
     def in_compute(self, ladder: Observations) -> tuple[Member, pd.DataFrame]:
         """The law in compute and its leave-future-out table."""
         law = fit_drifting_power(ladder, self.noise)
-        predict = drifting(self.noise)
-        test = leave_future_out("power", predict, ladder, self.noise, minimum=2, seed=self.seed)
-        return law, test
+        return law, self.tested("power", drifting(self.noise), ladder, minimum=2)
 
     def in_sizes(self, name: str, every: Observations) -> tuple[Member, pd.DataFrame]:
         """A law in sizes and its leave-future-out table."""
         if name == "chinchilla":
             require_falling(every, self.noise)
             law = fit_drifting_sizes(every, self.at, self.noise)
-            predict = drifting_sizes(self.noise)
-            return law, leave_future_out(
-                name, predict, every, self.noise, minimum=SIZES_BUDGETS, seed=self.seed
-            )
+            return law, self.tested(name, drifting_sizes(self.noise), every, minimum=SIZES_BUDGETS)
         delta = float(np.clip(1.5 * self.noise.sd, 1e-3, 0.1))  # seed noise is no outlier
         estimator = SparseHuber(delta=delta) if name == "sparse" else SparseSizeHuber(delta=delta)
         prior = PRIOR_SCALE * SPARSE_TIMES
         return fit_surface(name, estimator, every, self.noise, self.far, self.seed, prior)
 
+    def tested(
+        self, name: str, predict: Predictor, obs: Observations, *, minimum: int
+    ) -> pd.DataFrame:
+        """The leave-future-out table of a law that draws its own drift."""
+        least = minimum if self.backtest else int(obs.budget.max()) + 1  # no cutoff left
+        return leave_future_out(name, predict, obs, self.noise, minimum=least, seed=self.seed)
+
 
 def _disbelieved(every: Observations) -> list[str]:
     """What to say of runs whose loss is too low for the law in sizes to believe."""
-    low = np.flatnonzero(surface(every)[1])
+    low = np.flatnonzero(surface(every).low)
     names = ", ".join(every.run_id[i] for i in low[:5])
     return [f"{low.size} run(s) far below all like them hardly count: {names}"] if low.size else []
 

@@ -54,13 +54,11 @@ def by_law(members: dict[str, Member], weights: dict[str, float]) -> dict[str, f
 
 
 def target_noise(members: dict[str, Member], noise: SeedNoise) -> SeedNoise:
-    """Scatter of one more run: seed noise; where no seeds were measured, what the laws found the
-    runs to scatter by, and UNSEEN besides where they are of unlike sizes."""
+    """Scatter of one more run: what the laws found the runs to scatter by, of which seeds are but
+    a part, and UNSEEN besides where they are of unlike sizes."""
     found = [m.scatter() for m in members.values() if isinstance(m, DriftingPower | DriftingSizes)]
-    if noise.pairs or not found:
-        return noise
     mixed = any(isinstance(m, DriftingSizes) for m in members.values())
-    return replace(noise, sd=float(np.hypot(noise.sd * max(found), UNSEEN * mixed)))
+    return replace(noise, sd=float(np.hypot(noise.sd * max(found, default=1), UNSEEN * mixed)))
 
 
 def predictive(

@@ -10,7 +10,7 @@ steps double every decade (small runs are the odd ones); forwards they are unsee
 decades on grows like hypot(tau, .006) * h**1.5. g is what it misses between recipes: such walks in
 the log of tokens per parameter, starting at the TARGET's: runs like the target count most, unlike
 ones as far as they have proved to agree. e is scatter, wider for a run far above the best at no
-more compute, for under-tuned runs say little.
+more compute than noise can put it, for under-tuned runs say little.
 
 d and g are the model discrepancy of Kennedy & O'Hagan 2001. Divided row by row by a smooth
 loss, the equation is linear in A, B, d and g, which have Gaussian priors (A and B nearly flat, and
@@ -23,7 +23,7 @@ nothing is optimised.
 | E / smallest loss | 0 … .95 | .1 at 0, the rest even |
 | tau, per root decade | .001 … .016 | even |
 | step in a recipe, per doubling | .005, .015, .045 | even |
-| scatter / seed noise | 1, 2, 4, 8 | .4, .3, .2, .1 |
+| scatter / seed noise | 1, 2, 4, 8, 16 | .4, .3, .15, .1, .05 |
 
 The exponents' prior is what others published: .34 and .28 (arXiv:2203.15556), .35 and .37
 (arXiv:2404.10102), .35 (arXiv:2305.16264), .29 and .23 (arXiv:2404.06395).
@@ -46,8 +46,8 @@ SHARES: Vector = np.linspace(0.0, 0.95, 20)
 NO_FLOOR = 0.1
 DRIFTS: Vector = np.array([0.001, 0.002, 0.004, 0.008, 0.016])
 RECIPES: Vector = np.array([0.005, 0.015, 0.045])
-SCATTERS: Vector = np.array([1.0, 2.0, 4.0, 8.0])
-SCATTER_PRIOR: Vector = np.array([0.4, 0.3, 0.2, 0.1])
+SCATTERS: Vector = np.array([1.0, 2.0, 4.0, 8.0, 16.0])
+SCATTER_PRIOR: Vector = np.array([0.4, 0.3, 0.15, 0.1, 0.05])
 KNOT = 0.35  # decades between the steps of d
 BACKWARDS = 2.0  # growth of a step a decade back
 AHEAD = 0.006  # tau ahead is this at least, per root decade, whatever the runs have shown
@@ -158,20 +158,20 @@ def fit_drifting_sizes(obs: Observations, at: Points, noise: SeedNoise) -> Drift
     Raises ValueError where n or tokens is unknown, FitError where more of either does not help.
     """
     basis = _basis(obs, at)
-    smooth, low = surface(obs)
-    unit = float(obs.loss[~low].min())
-    loss, smooth = obs.loss / unit, smooth / unit
+    smooth = surface(obs)
+    unit = float(obs.loss[~smooth.low].min())
+    loss, scale = obs.loss / unit, (smooth.loss / unit)[:, None]
     share = np.minimum(1, ROWS / np.bincount(obs.cluster)[obs.cluster])  # of a run's own rows
-    scatter = noise.sd**2 * (1 + (excess(obs, low) / FAR) ** 2)
+    scatter = noise.sd**2 * (1 + (excess(obs, smooth) / FAR) ** 2)
     weight = share * obs.weight / obs.weight.mean() / scatter
     walks = basis.walks(obs)
     scales, prior, of_scales = _scales(basis)
     exponents, of_exponents = _exponents()
-    response = np.stack([loss, -np.ones_like(loss)], axis=1) / smooth[:, None]  # (L - E) / smooth
+    response = np.stack([loss, -np.ones_like(loss)], axis=1) / scale  # (L - E) / smooth
     total = _at_floors((response * weight[:, None]).T @ response)
     information, means, evidence = [], [], []
     for powers, of_powers in zip(exponents, of_exponents, strict=True):
-        design = np.concatenate([basis.terms(obs, powers) / smooth[:, None], walks], axis=1)
+        design = np.concatenate([basis.terms(obs, powers) / scale, walks], axis=1)
         known = (design * weight[:, None]).T @ design
         seen = (design * weight[:, None]).T @ response
         mean, fit, size = _solve(known, seen, scales[:, 2], prior)

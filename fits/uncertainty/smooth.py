@@ -1,5 +1,7 @@
 """What the law in sizes needs to know of runs beforehand: how far each stands from the others."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from fits.observations import BUDGET_DECADES, Indices, Observations, Vector
@@ -7,10 +9,20 @@ from fits.observations import BUDGET_DECADES, Indices, Observations, Vector
 STRAY = 0.05  # a run's smooth loss is at most this far from its own, in log loss
 LOW, LOW_SPREADS = 0.06, 8.0  # lower than the smooth loss by this, and by so many spreads, is wrong
 QUADRATIC = 12  # runs from which the smooth loss is a quadratic
+NOISY = 2.0  # spreads above the best run that may be noise
 
 
-def surface(obs: Observations) -> tuple[Vector, Indices]:
-    """A smooth loss for every run, within STRAY of its own, and which runs are too low to be true.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Smooth:
+    """A smooth loss for every run, and how the runs scatter about it."""
+
+    loss: Vector  # within STRAY of the run's own
+    spread: float  # robust standard deviation of log loss
+    low: Indices  # which runs are too low to be true
+
+
+def surface(obs: Observations) -> Smooth:
+    """The smooth loss of every run, and which runs are too low to be true.
 
     A robust quadratic of log loss in log n and log tokens (a plane where runs are few). To divide
     by it and not by the measured loss keeps noise out of the scale: else a law that lies below
@@ -27,12 +39,15 @@ def surface(obs: Observations) -> tuple[Vector, Indices]:
         spread = 1.4826 * float(np.median(np.abs(away))) + 1e-9
         weight = np.minimum(1, 1.5 * spread / np.maximum(np.abs(away), 1e-12))
     low = away < -max(LOW, LOW_SPREADS * spread)
-    return np.exp(np.clip(fit, obs.y - STRAY, obs.y + STRAY)), low
+    loss = np.exp(np.clip(fit, obs.y - STRAY, obs.y + STRAY))
+    return Smooth(loss=loss, spread=spread, low=low)
 
 
-def excess(obs: Observations, low: Indices) -> Vector:
-    """Log loss above the best run of at most its compute and 20 %; of a low run, ten times how far
-    it lies from that."""
+def excess(obs: Observations, smooth: Smooth) -> Vector:
+    """By how much log loss is further above the best run of at most its compute and 20 % than
+    noise may put it; of a low run, ten times its distance from that best."""
+    low = smooth.low
     reach = np.searchsorted(obs.flops, obs.flops * 10**BUDGET_DECADES, side="right") - 1
     best = np.minimum.accumulate(np.where(low, np.inf, obs.y))[reach]
-    return np.where(np.isfinite(best), np.abs(obs.y - best), 0.0) * np.where(low, 10.0, 1.0)
+    away = np.where(np.isfinite(best), np.abs(obs.y - best), 0.0)
+    return np.where(low, 10 * away, np.maximum(away - NOISY * smooth.spread, 0))

@@ -10,6 +10,7 @@ from fits.observations import FitError, observe
 from fits.predictions.estimate import is_neutral
 from fits.shape import bend
 from fits.uncertainty.bootstrap import SeedNoise
+from fits.usable import kinds
 
 GOAL = pd.DataFrame({"flops": [1.3e13]})
 QUANTILES = ["lo95", "lo90", "lo50", "median", "hi50", "hi90", "hi95"]
@@ -191,6 +192,17 @@ def test_targets_that_know_unlike_columns_are_forecast_apart():
     together, alone = forecast(table, goals).table, forecast(table, PLANE_GOAL).table
     assert together["median"][0] == pytest.approx(alone["median"][0])
     assert together["median"][1] != pytest.approx(alone["median"][0], rel=1e-4)
+
+
+@given(order=st.permutations(range(4)))
+def test_the_order_of_targets_does_not_change_their_kinds(order):
+    """20 tokens per parameter are within 1.5 of 14 and of 29, which are not of one kind."""
+    ratios = np.array([20.0, 14.0, 29.0, 30.0])
+    goals = pd.DataFrame({"n_active": 2e9, "tokens": 2e9 * ratios, "flops": 2.4e19 * ratios})
+    found = kinds(goals.iloc[list(order)].reset_index(drop=True))
+    assert {frozenset(order[i] for i in rows) for rows, _ in found} == {
+        frozenset({0, 1}), frozenset({2, 3}),
+    }  # fmt: skip
 
 
 def test_a_target_far_off_the_one_line_of_runs_gets_a_caution_and_farther_a_refusal():

@@ -38,14 +38,13 @@ def quantiles(law: DriftingSizes, where: Points, *levels: float) -> list[float]:
 def marginal(law: DriftingSizes, obs: Observations, k: int, h: int, f: int) -> float:
     """Log density of the runs in one cell, from the covariance of the linear part."""
     loss = obs.loss / law.unit
-    smooth, low = surface(obs)
-    terms = law.basis.terms(obs, law.exponents[k]) / (smooth / law.unit)[:, None]
+    smooth = surface(obs)
+    scale = smooth.loss / law.unit
+    terms = law.basis.terms(obs, law.exponents[k]) / scale[:, None]
     design = np.concatenate([terms, law.basis.walks(obs)], axis=1)
-    sd = NOISE.sd * law.scales[h, 2] * np.sqrt(1 + (excess(obs, low) / sizes.FAR) ** 2)
+    sd = NOISE.sd * law.scales[h, 2] * np.sqrt(1 + (excess(obs, smooth) / sizes.FAR) ** 2)
     covariance = design @ np.diag(1 / law.prior[h]) @ design.T + np.diag(sd**2)
-    return float(
-        stats.multivariate_normal.logpdf((loss - SHARES[f]) / (smooth / law.unit), cov=covariance)
-    )
+    return float(stats.multivariate_normal.logpdf((loss - SHARES[f]) / scale, cov=covariance))
 
 
 def test_weights_of_cells_are_those_of_a_gaussian_process(monkeypatch):
@@ -131,6 +130,37 @@ def test_a_thousand_runs_do_not_make_it_sure_of_what_is_not_so(goal, actual):
     row = forecast(table, pd.DataFrame({"flops": where.flops, **sizes_of})).table.iloc[0]
     assert row["lo90"] < actual < row["hi90"]
     assert row["median"] == pytest.approx(actual, rel=0.012)
+
+
+@pytest.mark.parametrize(("noise", "bias", "covered"), [(0.02, 0.01, 0.9), (0.05, 0.02, 0.65)])
+def test_noise_is_not_taken_for_under_tuning(noise, bias, covered):
+    """Twenty tables without seeds, whose runs scatter by 7 and 17 times the prior's noise."""
+    inside, errors = [], []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        n = np.exp(rng.uniform(np.log(1e7), np.log(1e9), 80))
+        tokens = n * np.exp(rng.uniform(1, 5, n.size))
+        loss = 1.8 + 480 * n**-0.35 + 2100 * tokens**-0.37
+        table = pd.DataFrame({"n_active": n, "tokens": tokens, "flops": 6 * n * tokens})
+        obs = observe(table.assign(loss=loss * np.exp(noise * rng.standard_normal(n.size))))
+        law = fit_drifting_sizes(obs, at(4e9), NOISE)
+        low, middle, high = quantiles(law, at(4e9), 0.05, 0.5, 0.95)
+        inside.append(low < truth(at(4e9)) < high)
+        errors.append(middle / truth(at(4e9)) - 1)
+    assert abs(np.mean(errors)) < bias
+    assert np.mean(inside) >= covered
+
+
+def test_one_pair_of_seeds_hardly_changes_the_width():
+    table, where = chinchilla_table(noise=0.003).assign(seed=0), at(4e9)
+    goal = pd.DataFrame({"flops": where.flops, "n_active": where.n, "tokens": where.tokens})
+    again = table.iloc[[20]].assign(seed=1, loss=table["loss"].iloc[20] * 1.004)
+    paired = pd.concat([table, again], ignore_index=True)
+    widths = []
+    for runs in (table, paired):
+        row = forecast(runs, goal).table.iloc[0]
+        widths.append(row["hi95"] / row["lo95"] - 1)
+    assert widths[1] == pytest.approx(widths[0], rel=0.15)
 
 
 def test_checkpoints_of_one_run_count_as_a_few_runs():
