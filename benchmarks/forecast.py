@@ -143,12 +143,14 @@ def record_of(
 
 
 def public(scores: pd.DataFrame) -> pd.DataFrame:
-    """A row a band, our own ladders left out: the forecaster, and its best single rival."""
+    """A row a band: the forecaster on public tables of at least MINIMUM fitted runs, and its best
+    single rival."""
     import pandas as pd
 
     from benchmarks.forecast_scores import best_rivals, pairs, summary
+    from benchmarks.forecast_tables import MINIMUM
 
-    others = scores[scores["source"] != "tiny"]
+    others = scores[(scores["source"] != "tiny") & (scores["runs"] >= MINIMUM)]
     shown = ["band", "cases", "refused", "wis", "median_error", "cover95", "width95"]
     found = summary(others)
     if found.empty:
@@ -204,7 +206,8 @@ def show(record: dict[str, Any], scores: pd.DataFrame, *, as_json: bool) -> None
          percent(r.cover95, 0), percent(r.width95, 0), r.other, f"{r.ratio:.2f}")
         for r in record["public"].itertuples()
     ]  # fmt: skip
-    out.print(table("public tables alone: the forecaster and its best rival", PUBLIC_COLUMNS, rows))
+    title = "public tables, six fitted runs or more: the forecaster and its best rival"
+    out.print(table(title, PUBLIC_COLUMNS, rows))
     methods = list(scores["method"].unique())
     columns = ("source", "band", "cases", *methods)
     out.print(table("mean WIS in % by source (answered)", columns, list(source_rows(scores))))
