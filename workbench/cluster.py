@@ -104,10 +104,9 @@ def submit_again(place: Path, own_job: str, tell: Callable[[str], None]) -> Subm
     with hold(slurm_folder(folder), "submit.lock", patience=PATIENCE):
         view = look(folder, (run.run_id for run in prepared.plan.runs))
         _refuse_blind(view.queue)
-        cancelled = sorted(run_id for run_id, run in view.runs.items() if run.state == "cancelled")
         again = f"`workbench submit` for {prepared.sweep.name} again adds them"
-        if cancelled:
-            raise Failure(f"{len(cancelled)} run(s) were cancelled: {', '.join(cancelled)}", again)
+        if cancelled := view.cancelled(submission):
+            raise Failure(f"{', '.join(cancelled)}: cancelled by a person", again)
         if submission.generation >= profile.resubmissions:
             raise Failure(
                 f"{_missing(view)} run(s) are missing after {submission.generation} resubmissions",

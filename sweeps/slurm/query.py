@@ -55,8 +55,17 @@ class JobState:
     @property
     def stuck(self) -> bool:
         """Whether it is in the queue and will never start by itself."""
+        return self.state in LIVING and self._never
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether a person cancelled it; Slurm alone cancels what could never start."""
+        return self.state in ("CANCELLED", "REVOKED") and not self._never
+
+    @property
+    def _never(self) -> bool:
         told = self.reason.replace("_", " ")
-        return self.state in LIVING and any(reason in told for reason in NEVER)
+        return any(reason in told for reason in NEVER)
 
 
 @dataclass(frozen=True, slots=True)

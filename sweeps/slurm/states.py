@@ -77,6 +77,12 @@ class View:
                     return state.job_id
         return None
 
+    def cancelled(self, submission: Submission) -> list[str]:
+        """What of a submission a person cancelled: ids of runs, and labels of the chain's jobs."""
+        runs = [run_id for run_id, run in self.runs.items() if run.state == "cancelled"]
+        states = {job.label: self.queue.get(job.name, None) for job in submission.jobs}
+        return sorted(runs) + [label for label, job in states.items() if job and job.cancelled]
+
     def stuck(self) -> list[str]:
         """Ids of jobs in the queue that will never start; what they held is missing."""
         return sorted({state.job_id for state in self.queue.states.values() if state.stuck})
@@ -152,6 +158,8 @@ def _words(
         return "pending", job.reason
     if job.living:
         return "waiting", f"in job {job.job_id} on {job.node}"
+    if job.state == "CANCELLED" and not job.cancelled:
+        return "lost", "the job that it waited for failed; that job's log says why"
     reason = job.reason if job.reason not in ("", "NonZeroExitCode") else ""
     if job.state == "COMPLETED":
         reason = "its job completed without it"

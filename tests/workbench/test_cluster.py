@@ -127,10 +127,28 @@ def test_the_cluster_mends_as_often_as_it_may_and_never_what_a_person_cancelled(
         submit_again(again.place, "6", lambda line: None)
     run_id = str(load_plan(first).runs[0].run_id)
     mark(run_folder(planned.folder, run_id))
-    with pytest.raises(Failure, match=rf"1 run\(s\) were cancelled: {run_id}"):
+    with pytest.raises(Failure, match=f"{run_id}: cancelled by a person"):
         submit_again(first, "2", lambda line: None)
     assert submit(planned) is not None  # a person may
     assert not is_marked(run_folder(planned.folder, run_id))
+
+
+def test_a_seal_that_failed_is_mended_and_one_that_a_person_cancelled_is_not(
+    planned: Finished,
+    slurm: FakeSlurm,
+) -> None:
+    first = submit(planned)
+    assert first is not None
+    names = {job.label: job.name for job in load_submission(first).jobs}
+    done = f"{names['ladder-0']}|1_0|COMPLETED|None|n1\n{names['report']}|4|RUNNING|None|n1\n"
+    done += f"{names['target-0']}|3_0|CANCELLED|DependencyNeverSatisfied|\n"
+    slurm.answer("squeue", f"{done}{names['seal']}|2|CANCELLED|None|n1\n")
+    with pytest.raises(Failure, match="seal: cancelled by a person"):
+        submit_again(first, "4", lambda line: None)
+    slurm.answer("squeue", f"{done}{names['seal']}|2|OUT_OF_MEMORY|OutOfMemory|n1\n")
+    again = submit_again(first, "4", lambda line: None)
+    assert again.submission is not None
+    assert {job.kind for job in again.submission.jobs} == {"ladder", "seal", "target", "report"}
 
 
 def test_mending_takes_the_old_chain_out_of_the_queue_but_itself(

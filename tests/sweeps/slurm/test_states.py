@@ -68,6 +68,11 @@ def state(folder: Path, run: PlannedRun, resolved: Plan) -> tuple[str, str]:
         ("NODE_FAIL", "None", ("node_fail", "job 7_0")),
         ("PREEMPTED", "None", ("preempted", "job 7_0")),
         ("CANCELLED", "None", ("cancelled", "job 7_0")),
+        (
+            "CANCELLED",
+            "DependencyNeverSatisfied",
+            ("lost", "the job that it waited for failed; that job's log says why"),
+        ),
         ("FAILED", "NonZeroExitCode", ("failed", "job 7_0")),
         ("COMPLETED", "None", ("lost", "its job completed without it")),
     ],
