@@ -8,13 +8,13 @@ in Slurm. The next `submit` of a person takes the mark away.
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from model.records import write_atomic
 from sweeps.layout import run_folder
 from sweeps.slurm.attempts import CANCELLED_NAME
+from sweeps.slurm.client import call
 from sweeps.slurm.query import LIVING
 from sweeps.slurm.states import View
 from sweeps.slurm.submission import now
@@ -73,8 +73,6 @@ def scancel(job_ids: Iterable[str]) -> None:
     listed = sorted(job_ids)
     if not listed:
         return
-    done = subprocess.run(
-        ["scancel", *listed], capture_output=True, text=True, timeout=60, check=False
-    )
+    done = call("scancel", *listed)
     if done.returncode:
         raise OSError(f"scancel: {done.stderr.strip() or f'exit status {done.returncode}'}")

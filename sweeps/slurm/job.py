@@ -29,6 +29,7 @@ from sweeps.planned import PlannedRun, load_runs
 from sweeps.pool import Event, Place, Pool
 from sweeps.slurm import attempts
 from sweeps.slurm.arrays import execution_of, run_devices
+from sweeps.slurm.client import call
 from sweeps.slurm.ranks import Rank, become_worker
 from sweeps.slurm.submission import WORKERS_FOLDER, Job, Submission, load_submission
 
@@ -219,9 +220,7 @@ def _requeue(job_id: str) -> None:
 
 
 def _scontrol(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["scontrol", *words], capture_output=True, text=True, timeout=60, check=False
-    )
+    return call("scontrol", *words)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 
+from sweeps.slurm.client import call
 from sweeps.slurm.profile import Resources
 
 DEFAULT_MAX_ARRAY = 1001  # Slurm's own
@@ -82,9 +83,7 @@ def _output(command: list[str]) -> str | None:
     if shutil.which(command[0]) is None:
         return None
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
-        )
+        done = call(*command, timeout=TIMEOUT_SECONDS)
     except (subprocess.TimeoutExpired, OSError):
         return None
     return done.stdout if done.returncode == 0 else None

@@ -12,6 +12,8 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from sweeps.slurm.client import call
+
 SQUEUE_FORMAT = "%j|%i|%T|%r|%N"
 SACCT_FORMAT = "JobName,JobID,State,ExitCode,NodeList"
 TIMEOUT_SECONDS = 30.0  # a restarting controller answers after nine
@@ -144,9 +146,7 @@ def parse_sacct(text: str) -> dict[Key, JobState]:
 def _call(command: Sequence[str]) -> tuple[str, str]:
     """(output, what went wrong) of a client of Slurm."""
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
-        )
+        done = call(*command, timeout=TIMEOUT_SECONDS)
     except subprocess.TimeoutExpired:
         return "", f"no answer within {TIMEOUT_SECONDS:.0f} s"
     except OSError as error:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from sweeps.slurm.client import call
 from sweeps.worker_process import WORKER_COMMAND, WORKER_FOLDER, settings
 
 SRUN = ("--kill-on-bad-exit=1", "--wait=120")
@@ -55,9 +55,7 @@ def master(environment: Mapping[str, str]) -> str:
     name, id and start, so that jobs that share a node do not meet.
     """
     nodes = environment["SLURM_JOB_NODELIST"]
-    done = subprocess.run(
-        ["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, timeout=60
-    )
+    done = call("scontrol", "show", "hostnames", nodes)
     host = (done.stdout.split() or [nodes])[0]
     try:
         socket.getaddrinfo(host, None)

@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.slurm.arrays import Array
+from sweeps.slurm.client import foreign
 from sweeps.slurm.profile import Profile, Resources
 from sweeps.slurm.ranks import SRUN
 from sweeps.slurm.submission import CODE_FOLDER, JOBS_FOLDER
 
-KEPT = {"SLURM_CONF"}  # of the variables that a job must not inherit from the job that submits it
+# Where the profile leaves these open, a user's own SBATCH_ACCOUNT and so on hold.
+USUAL = ("account", "partition", "qos", "constraint", "reservation")
 
 
 class SubmissionFailed(RuntimeError):
@@ -98,16 +100,15 @@ def _executor(request: Request, profile: Profile) -> Any:
             return 2
 
         def _make_submission_command(self, submission_file_path: Path) -> list[str]:
-            foreign = [
-                word
-                for name in os.environ
-                if name.startswith(("SLURM_", "SBATCH_", "SRUN_")) and name not in KEPT
-                for word in ("-u", name)
-            ]
-            return ["env", *foreign, "sbatch", str(submission_file_path)]
+            hidden = (name for name in foreign(os.environ) if name not in usual)
+            words = (word for name in hidden for word in ("-u", name))
+            return ["env", *words, "sbatch", str(submission_file_path)]
 
+    parameters = _parameters(request, profile)
+    named = {*parameters, *profile.sbatch}
+    usual = {f"SBATCH_{name.upper()}" for name in USUAL if name not in named}
     executor = Executor(request.place / JOBS_FOLDER)
-    executor.update_parameters(**_parameters(request, profile))
+    executor.update_parameters(**parameters)
     if request.tasks:
         executor.parameters["map_count"] = request.tasks
     return executor

@@ -117,7 +117,7 @@ def look(folder: Path, run_ids: Iterable[str | None]) -> View:
 def _names(
     tasks: Iterable[Task], records: Iterable[tuple[Path, Submission]]
 ) -> dict[str, Sequence[int | None]]:
-    """Names to ask Slurm for, with the array indices that matter."""
+    """Names of all jobs, with the array indices that matter where squeue forgot them."""
     names: dict[str, list[int | None]] = {}
     for task in tasks:
         indices = names.setdefault(task.job.name, [])
@@ -125,8 +125,7 @@ def _names(
             indices.append(task.index)
     for _, submission in records:
         for job in submission.jobs:
-            if not job.tasks:
-                names[job.name] = [None]
+            names.setdefault(job.name, [] if job.tasks else [None])  # all: `cancel` wants them
     return dict(names)
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import subprocess
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from model.training.spec import Execution
 from sweeps.layout import PLAN_NAME
 from sweeps.planned import Plan
 from sweeps.slurm.arrays import Array, JobKind, make_arrays
+from sweeps.slurm.client import call
 from sweeps.slurm.limits import Limits
 from sweeps.slurm.profile import Profile, Resources
 from sweeps.slurm.script import Request, sbatch, script_text
@@ -276,7 +276,4 @@ def _other_throttles(view: View, throttle: int) -> tuple[str, ...]:
 
 def _scontrol(*words: str) -> bool:
     """Whether `scontrol update` took the change; a job that began meanwhile takes none."""
-    done = subprocess.run(
-        ["scontrol", "update", *words], capture_output=True, timeout=60, check=False
-    )
-    return done.returncode == 0
+    return call("scontrol", "update", *words).returncode == 0

@@ -18,11 +18,12 @@ import json, os, sys
 from pathlib import Path
 here, name = Path(__file__).parent, Path(sys.argv[0]).name
 words = sys.argv[1:]
-foreign = sorted(n for n in os.environ if n.startswith(("SLURM_", "SBATCH_")))
+theirs = ("SLURM_", "SBATCH_", "SQUEUE_", "SACCT_", "SCANCEL_")
+foreign = sorted(name for name in os.environ if name.startswith(theirs))
 with (here / "calls").open("a") as file:
     file.write(json.dumps([name, *words]) + "\\n")
+(here / (name + ".environment")).write_text(json.dumps(foreign))
 if name == "sbatch":
-    (here / "environment").write_text(json.dumps(foreign))
     number = int((here / "next").read_text())
     if str(number) in (here / "refuse").read_text().split():
         sys.exit("sbatch: error: AssocMaxSubmitJobLimit")
@@ -55,6 +56,11 @@ class FakeSlurm:
     def calls(self, client: str) -> list[list[str]]:
         lines = (self.place / "calls").read_text().splitlines()
         return [words[1:] for words in map(json.loads, lines) if words[0] == client]
+
+    def environment(self, client: str) -> list[str]:
+        """Slurm's variables that its last call saw."""
+        names: list[str] = json.loads((self.place / f"{client}.environment").read_text())
+        return names
 
     def forget_calls(self) -> None:
         (self.place / "calls").write_text("")

@@ -62,6 +62,22 @@ def test_all_means_the_chain_first_and_no_run_that_is_done(
     assert marked == [False, True, True, True]
 
 
+def test_all_means_arrays_of_older_submissions_too(
+    queued: Path, resolved: Plan, profile: Profile, slurm: FakeSlurm
+) -> None:
+    listed = (slurm.place / "squeue.txt").read_text()
+    slurm.answer("squeue", "")  # as if it were hidden: all is submitted twice
+    draft = draft_jobs(resolved, look(queued, ids(resolved)), profile, Limits(), needs=())
+    assert submit(draft, queued, queued / "plan.json", profile, data_folder=queued, chain="m")
+    slurm.forget_calls()
+    slurm.answer("squeue", listed)
+    cancel_all(queued, look(queued, ids(resolved)))
+    (words,) = slurm.calls("squeue")
+    (names,) = (word.partition("=")[2].split(",") for word in words if word.startswith("--name"))
+    assert sum("-0001-ladder-0-" in name for name in names) == 1
+    assert slurm.calls("scancel") == [["2", "4"], ["1", "3"]]
+
+
 def test_slurms_refusal_is_told(slurm: FakeSlurm) -> None:
     slurm.silence("scancel")
     with pytest.raises(OSError, match="scancel: scancel: error: Unable to contact"):

@@ -13,6 +13,7 @@ import pytest
 from model.training.spec import model_source_hash
 from sweeps.layout import PLAN_NAME
 from sweeps.planned import Plan
+from sweeps.slurm.cancel import scancel
 from sweeps.slurm.limits import Limits
 from sweeps.slurm.profile import Profile
 from sweeps.slurm.script import SubmissionFailed
@@ -257,7 +258,26 @@ def test_a_job_that_submits_does_not_pass_its_own_variables_on(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLURM_CPU_BIND", "mask_cpu:0x1")
-    monkeypatch.setenv("SBATCH_PARTITION", "other")
     monkeypatch.setenv("SLURM_CONF", "/etc/slurm.conf")
+    for name in ("SLURM_JOB_ID", "SLURM_CLUSTERS"):
+        monkeypatch.setenv(name, "1")
     cluster.submit(*ALL)
-    assert json.loads((cluster.slurm.place / "environment").read_text()) == ["SLURM_CONF"]
+    assert cluster.slurm.environment("sbatch") == ["SLURM_CONF"]
+
+
+def test_every_client_sees_the_users_cluster_and_sbatch_what_the_profile_leaves_open(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SQUEUE_PARTITION", "SQUEUE_USERS", "SACCT_FORMAT", "SCANCEL_STATE"):
+        monkeypatch.setenv(name, "other")
+    for name in ("SBATCH_JOB_NAME", "SBATCH_PARTITION", "SBATCH_ACCOUNT", "SLURM_CLUSTERS"):
+        monkeypatch.setenv(name, "mine")
+    cluster.submit(*ALL)
+    assert cluster.slurm.environment("sbatch") == ["SBATCH_ACCOUNT", "SLURM_CLUSTERS"]
+    cluster.queue(ladder="FAILED")
+    cluster.submit(*ALL)  # asks, and lets the seal wait
+    cluster.slurm.answer("squeue", "")
+    look(cluster.folder, ids(cluster.plan))
+    scancel(["1"])
+    for client in ("squeue", "sacct", "scontrol", "scancel"):
+        assert cluster.slurm.environment(client) == ["SLURM_CLUSTERS"]
