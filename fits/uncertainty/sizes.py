@@ -10,7 +10,8 @@ steps double every decade (small runs are the odd ones); forwards they are unsee
 decades on grows like hypot(tau, .006) * h**1.5. g is what it misses between recipes: such walks in
 the log of tokens per parameter, starting at the TARGET's: runs like the target count most, unlike
 ones as far as they have proved to agree. e is scatter, wider for a run far above the best at no
-more compute than noise can put it, for under-tuned runs say little.
+more compute than noise can put it, for under-tuned runs say little. The rows of one run (its
+checkpoints) count as one together.
 
 d and g are the model discrepancy of Kennedy & O'Hagan 2001. Divided row by row by a smooth
 loss, the equation is linear in A, B, d and g, which have Gaussian priors (A and B nearly flat, and
@@ -51,7 +52,6 @@ SCATTER_PRIOR: Vector = np.array([0.4, 0.3, 0.15, 0.1, 0.05])
 KNOT = 0.35  # decades between the steps of d
 BACKWARDS = 2.0  # growth of a step a decade back
 AHEAD = 0.006  # tau ahead is this at least, per root decade, whatever the runs have shown
-ROWS = 5.0  # rows of one run (checkpoints) count as this many at most, for they err together
 FAR = 0.015  # a run this much above the best, in log loss, scatters 1.4 times as much
 TRIES = 64  # draws at least, of which those with A and B positive are kept
 LOOSE = 100.0  # prior sd of A and B at the centre, in smallest losses
@@ -161,7 +161,7 @@ def fit_drifting_sizes(obs: Observations, at: Points, noise: SeedNoise) -> Drift
     smooth = surface(obs)
     unit = float(obs.loss[~smooth.low].min())
     loss, scale = obs.loss / unit, (smooth.loss / unit)[:, None]
-    share = np.minimum(1, ROWS / np.bincount(obs.cluster)[obs.cluster])  # of a run's own rows
+    share = 1 / np.bincount(obs.cluster)[obs.cluster]  # checkpoints of a run err together
     scatter = noise.sd**2 * (1 + (excess(obs, smooth) / FAR) ** 2)
     weight = share * obs.weight / obs.weight.mean() / scatter
     walks = basis.walks(obs)
