@@ -91,15 +91,19 @@ def report(place: Path) -> int:
 
 
 def _whole(prepared: Prepared, runs: tuple[PlannedRun, ...]) -> bool:
-    """Whether all the runs have ended; those that have not are named."""
-    open_runs = [
-        run
-        for run in runs
-        if standing(run_folder(prepared.folder, str(run.run_id))).state not in OVER
-    ]
-    for run in open_runs:
-        say(f"missing: {run.name} ({run.run_id})")
-    return not open_runs
+    """Whether all the runs have ended; those that have not are named.
+
+    Raises ValueError where a result cannot be read: training again would not mend it.
+    """
+    whole = True
+    for run in runs:
+        found = standing(run_folder(prepared.folder, str(run.run_id)))
+        if found.state == "corrupt":
+            raise ValueError(f"{run.name}: {found.message}")
+        if found.state not in OVER:
+            say(f"missing: {run.name} ({run.run_id})")
+            whole = False
+    return whole
 
 
 def _again(place: Path) -> int:

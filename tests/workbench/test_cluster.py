@@ -16,7 +16,7 @@ from sweeps.slurm.profile import Frozen, Profile, Resources
 from sweeps.slurm.submission import load_submission, submissions
 from tests.sweeps.slurm.fake import FakeSlurm, fake_slurm
 from tests.workbench.tiny import Finished, write_sweep
-from workbench import ledger
+from workbench import ledger, stages
 from workbench.cluster import needs, reopen, submit_again, submit_sweep
 from workbench.errors import Failure, InputError
 
@@ -149,6 +149,22 @@ def test_a_seal_that_failed_is_mended_and_one_that_a_person_cancelled_is_not(
     again = submit_again(first, "4", lambda line: None)
     assert again.submission is not None
     assert {job.kind for job in again.submission.jobs} == {"ladder", "seal", "target", "report"}
+
+
+def test_nothing_is_sealed_over_a_result_that_cannot_be_read(
+    planned: Finished,
+    slurm: FakeSlurm,
+) -> None:
+    place = submit(planned)
+    assert place is not None
+    for run in load_plan(place).ladder:
+        home = run_folder(planned.folder, str(run.run_id))
+        home.mkdir()
+        (home / "result.json").write_text("{")
+    name = load_plan(place).ladder[0].name
+    with pytest.raises(ValueError, match=rf"{name}: .*result\.json.* Delete .*result\.json: the run"):
+        stages.seal(place)
+    assert len(list(submissions(planned.folder))) == 1
 
 
 def test_mending_takes_the_old_chain_out_of_the_queue_but_itself(
