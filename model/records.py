@@ -15,6 +15,7 @@ import json
 import math
 import os
 import types
+import uuid
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
@@ -69,7 +70,7 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     The temporary file lies beside `path` and is removed when writing fails (OSError is passed on).
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
+    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"  # pids are a host's own
     payload = content.encode() if isinstance(content, str) else content
     try:
         with temporary.open("wb") as file:

@@ -146,6 +146,22 @@ def test_write_atomic_keeps_the_old_content_when_the_disk_is_full(
     assert [entry.name for entry in path.parent.iterdir()] == ["file.json"]
 
 
+def test_writers_of_two_hosts_with_equal_pids_do_not_meet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, real = tmp_path / "file.json", os.replace
+
+    def overlapped(source: Path, target: Path) -> None:
+        monkeypatch.setattr(os, "replace", real)
+        write_atomic(path, "theirs")  # while ours lies ready
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", overlapped)
+    write_atomic(path, "ours")
+    assert path.read_text() == "ours"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file.json"]
+
+
 def test_corrupt_json_names_its_path(tmp_path: Path) -> None:
     path = tmp_path / "broken.json"
     path.write_text('{"a": 1')
