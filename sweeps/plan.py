@@ -219,7 +219,7 @@ def _planned(
             bought.flops,
             width=shape.width,
             steps=bought.steps,
-            threads=execution.threads if execution else None,
+            threads=execution.threads if execution and execution.device == "cpu" else None,
         ),
     )
 

@@ -9,6 +9,8 @@ import bisect
 import math
 from dataclasses import dataclass
 
+GUESS = "default: a guess, nothing measured on this device"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Throughput:
@@ -29,6 +31,11 @@ class Throughput:
             )
         if min(self.flops_per_second) <= 0:
             raise ValueError(f"flops_per_second must be above 0, got {self.flops_per_second}")
+
+    @property
+    def guessed(self) -> bool:
+        """Whether nobody has measured it."""
+        return self.source == GUESS
 
     def at(self, width: int, threads: int | None = None) -> float:
         """FLOPs per second at a width: between the table's points in log-log, flat beyond."""
@@ -68,7 +75,7 @@ CUDA = Throughput(
     flops_per_second=(4e12, 1e13, 3e13, 8e13, 2e14),
     overhead_seconds=15.0,
     step_seconds=0.010,
-    source="default: a guess, nothing measured on this device",
+    source=GUESS,
 )
 
 

@@ -11,23 +11,21 @@ import shutil
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from model.data.manifest import read_manifest
-from model.training.spec import Execution
 from sweeps.layout import PLAN_NAME, kept_sweep
 from sweeps.lock import hold
 from sweeps.planned import Plan, load_plan
 from sweeps.slurm.arrays import JobKind
 from sweeps.slurm.cancel import scancel, unmark
-from sweeps.slurm.cost import allocated_hours, array_map, rung_costs
 from sweeps.slurm.limits import Limits, read_limits
 from sweeps.slurm.profile import Profile
 from sweeps.slurm.query import Queue
+from sweeps.slurm.rehearsal import objections
 from sweeps.slurm.states import View, look
 from sweeps.slurm.submission import Submission, load_submission, next_place, slurm_folder
-from sweeps.slurm.submit import Draft, draft_jobs, scripts, submit
-from sweeps.sweep_file import Sweep, load_sweep
+from sweeps.slurm.submit import Draft, draft_jobs, submit
+from sweeps.sweep_file import load_sweep
 from workbench import ledger
 from workbench.errors import Failure, InputError
 from workbench.prepare import (
@@ -37,7 +35,6 @@ from workbench.prepare import (
     data_line,
     data_progress,
     prepare,
-    preview,
 )
 from workbench.seal import first_seals
 from workbench.target_entries import ledger_kinds
@@ -74,6 +71,7 @@ def submit_sweep(
     sweep, runs = load_sweep(sweep_path), runs.resolve()
     folder = runs / sweep.name
     ledger.check(runs / LEDGER_NAME)
+    _rehearse(profile, next_place(folder), tell)
     with hold(slurm_folder(folder), "submit.lock", patience=PATIENCE):
         views: list[View] = []
 
@@ -81,13 +79,15 @@ def submit_sweep(
             views.append(look(folder, (run.run_id for run in planned.runs)))
             _refuse_blind(views[0].queue)
             _refuse_other_plan(folder, planned, views[0])
+            _refuse_ending(folder, planned, views[0])
 
         with (
             hold(folder, "pipeline.lock", patience=PATIENCE),
             data_progress() as progress,
         ):
-            where = _elsewhere(sweep, profile)
-            prepared = prepare(sweep, sweep_path, runs, progress, elsewhere=where, check=check)
+            prepared = prepare(
+                sweep, sweep_path, runs, progress, elsewhere=elsewhere(profile), check=check
+            )
         tell(data_line(prepared))
         plan_file = folder / PLAN_NAME
         return _queue(prepared, views[0], profile, plan_file, generation=0, tell=tell)
@@ -138,34 +138,6 @@ def reopen(place: Path) -> tuple[Submission, Prepared]:
     )
 
 
-def dry_run(sweep_path: Path, runs: Path, profile: Profile) -> dict[str, Any]:
-    """What `submit_sweep` would add: scripts, array map, hours and cost; nothing is made.
-
-    As long as the data set is not built, runs have no ids, and all count as missing.
-    """
-    sweep, planned = preview(sweep_path, runs)
-    folder = runs.resolve() / sweep.name
-    where = _elsewhere(sweep, profile)
-    assumed = where.execution or Execution(
-        device="cuda" if sweep.execution.device == "cuda" else "cpu"
-    )
-    view = look(folder, (run.run_id for run in planned.runs))
-    limits = read_limits(profile.resources("ladder"))
-    draft = draft_jobs(planned, view, profile, limits, needs=("seal", "report"), assumed=assumed)
-    hours = {array.label: allocated_hours(array) for array in draft.arrays}
-    return {
-        "sweep": planned.sweep,
-        "profile": profile.name,
-        "limits": limits,
-        "built": planned.data is not None,
-        "arrays": array_map(draft, profile),
-        "cost": rung_costs(draft, profile, assumed),
-        "allocated": {label: {unit: value} for label, (unit, value) in hours.items()},
-        "scripts": scripts(draft, next_place(folder), sweep.name, profile, STAGES_MODULE),
-        "problems": view.queue.problems,
-    }
-
-
 def needs(prepared: Prepared) -> tuple[JobKind, ...]:
     """The stages of the chain that are not done."""
     target = prepared.plan.target
@@ -210,9 +182,10 @@ def _queue(
     return Submitted(folder=folder, place=place, draft=draft, submission=submission)
 
 
-def _elsewhere(sweep: Sweep, profile: Profile) -> Elsewhere:
+def elsewhere(profile: Profile) -> Elsewhere:
+    """What the profile says of the machines that will train."""
     execution = profile.execution.execution() if profile.execution else None
-    return Elsewhere(execution=execution, target_threads=profile.resources("target").cpus)
+    return Elsewhere(execution=execution, target_threads=profile.resources("target").cpus_per_task)
 
 
 def _without_chain(view: View) -> View:
@@ -228,12 +201,30 @@ def _missing(view: View) -> int:
     return sum(not run.done for run in view.runs.values())
 
 
+def _rehearse(profile: Profile, place: Path, tell: Callable[[str], None]) -> None:
+    """What the cluster never takes should fail before minutes go into the data."""
+    for objection in objections(profile, place):
+        if not objection.passing:
+            raise Failure(str(objection), "correct the profile, then the same command again")
+        tell(f"caution: {objection}")
+
+
 def _refuse_blind(queue: Queue) -> None:
     """Without Slurm's answer nobody knows what is queued already."""
     if not queue.answered:
         raise Failure(
             f"cannot tell what is queued already: {'; '.join(queue.problems)}",
             "submit from a machine of the cluster, when its controller answers",
+        )
+
+
+def _refuse_ending(folder: Path, planned: Plan, view: View) -> None:
+    """A cancelled run that has not ended yet is neither missing nor wanted again."""
+    ending = [run.name for run in planned.runs if run.run_id and view.ending(run.run_id)]
+    if ending:
+        raise Failure(
+            f"{', '.join(ending)}: cancelled, and still saving",
+            f"submit again when `workbench status {folder}` no longer shows that, in a minute",
         )
 
 

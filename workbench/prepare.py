@@ -19,6 +19,7 @@ from model.training.spec import Execution
 from sweeps.layout import EXECUTION_NAMES, freeze_execution, keep_sweep
 from sweeps.plan import plan
 from sweeps.planned import Plan, save_plan
+from sweeps.slurm.arrays import Assumed
 from sweeps.sweep_file import Place, Sweep, load_sweep
 from workbench.own_text import own_text_cautions
 
@@ -67,17 +68,18 @@ def worker_count(sweep: Sweep) -> int:
     return 1 if sweep.execution.device == "cuda" else cores()
 
 
-def preview(sweep_path: Path, runs: Path) -> tuple[Sweep, Plan]:
-    """The plan as far as it is known without building or measuring anything."""
+def preview(
+    sweep_path: Path, runs: Path, elsewhere: Elsewhere | None = None
+) -> tuple[Sweep, Plan, Assumed | None]:
+    """The plan and how its runs compute, as far as known before anything is built or measured."""
     sweep = load_sweep(sweep_path)
-    folder = runs / sweep.name
-    execution = _frozen(folder, "ladder")
-    target_execution = _frozen(folder, "target")
     with _about(sweep_path):
+        assumed = _executions(sweep, runs / sweep.name, elsewhere)
+        ladder, target = (assumed.ladder, assumed.target) if assumed else (None, None)
         manifest = find_manifest(sweep.data.spec(), runs / DATA_FOLDER)
-        planned = plan(sweep, manifest, execution, target_execution=target_execution)
+        planned = plan(sweep, manifest, ladder, target_execution=target)
         doubts = [] if manifest else list(own_text_cautions(sweep, planned))
-    return sweep, replace(planned, warnings=(*planned.warnings, *doubts))
+    return sweep, replace(planned, warnings=(*planned.warnings, *doubts)), assumed
 
 
 def prepare(
@@ -125,6 +127,18 @@ def prepare(
     return Prepared(
         sweep=sweep, folder=folder, data_folder=data_folder, manifest=manifest, plan=planned
     )
+
+
+def _executions(sweep: Sweep, folder: Path, elsewhere: Elsewhere | None) -> Assumed | None:
+    """As an earlier run froze it, or else as it is known of the machines elsewhere."""
+    place, ladder, target = sweep.execution, _frozen(folder, "ladder"), _frozen(folder, "target")
+    threads = place.target_threads or (elsewhere.target_threads if elsewhere else 1)
+    if ladder is None and elsewhere is not None:
+        named = Execution(device="cuda" if place.device == "cuda" else "cpu")
+        ladder = _agreed(elsewhere.execution, place) if elsewhere.execution else named
+    if ladder is None:
+        return None
+    return Assumed(ladder=ladder, target=target or replace(ladder, threads=threads))
 
 
 def _agreed(execution: Execution, place: Place) -> Execution:

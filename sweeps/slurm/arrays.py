@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from model.training.spec import Execution
@@ -18,6 +18,8 @@ from sweeps.planned import PlannedRun
 from sweeps.slurm.profile import Profile, Resources
 
 JobKind = Literal["ladder", "target", "seal", "report"]
+EARLY_SECONDS = 60  # that Slurm may signal before the moment that was asked for
+START_SECONDS = 20  # of a turn before its first step: imports, ranks that meet, the checkpoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,12 +39,23 @@ class Array:
         return [makespan(task, self.slots) / self.resources.tasks for task in self.tasks]
 
 
-def execution_of(run: PlannedRun, assumed: Execution | None = None) -> Execution:
-    """How the run computes; `assumed` while it has no spec yet."""
-    return run.spec.execution if run.spec else assumed or Execution()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assumed:
+    """How runs will compute, as far as it is known while they have no spec."""
+
+    ladder: Execution = field(default_factory=Execution)
+    target: Execution = field(default_factory=Execution)
 
 
-def slots(run: PlannedRun, resources: Resources, assumed: Execution | None = None) -> int:
+def execution_of(run: PlannedRun, assumed: Assumed | None = None) -> Execution:
+    """How the run computes; as `assumed` while it has no spec yet."""
+    if run.spec:
+        return run.spec.execution
+    assumed = assumed or Assumed()
+    return assumed.target if run.role == "target" else assumed.ladder
+
+
+def slots(run: PlannedRun, resources: Resources, assumed: Assumed | None = None) -> int:
     """Runs like this one that fit into such a job at once.
 
     Raises ValueError, naming what is missing, where not even one fits.
@@ -75,7 +88,7 @@ def make_arrays(
     *,
     largest: int,
     room: int | None = None,
-    assumed: Execution | None = None,
+    assumed: Assumed | None = None,
 ) -> list[Array]:
     """The arrays that train these runs, of at most `largest` jobs each and `room` jobs in all.
 
@@ -166,5 +179,6 @@ def run_devices(execution: Execution, resources: Resources) -> int:
 
 
 def turns(seconds: float, resources: Resources, signal_seconds: int) -> int:
-    """Turns that so much work takes under the job's time limit."""
-    return max(1, math.ceil(seconds / max(1, resources.seconds - signal_seconds)))
+    """Turns that so much work takes under the job's time limit, each signalled at the earliest."""
+    each = resources.seconds - signal_seconds - EARLY_SECONDS - START_SECONDS
+    return max(1, math.ceil(seconds / max(1, each)))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from model.training.spec import Execution
-from sweeps.slurm.arrays import Array, execution_of, run_devices, turns
+from sweeps.slurm.arrays import Assumed, execution_of, run_devices, turns
 from sweeps.slurm.profile import Profile
-from sweeps.slurm.submit import Draft
+from sweeps.slurm.submit import Draft, Step
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +33,7 @@ def array_map(draft: Draft, profile: Profile) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def rung_costs(draft: Draft, profile: Profile, assumed: Execution | None = None) -> pd.DataFrame:
+def rung_costs(draft: Draft, profile: Profile, assumed: Assumed | None = None) -> pd.DataFrame:
     """One row a rung and role: runs, FLOPs, device-hours at work, and their price where given."""
     import pandas as pd
 
@@ -55,9 +54,23 @@ def rung_costs(draft: Draft, profile: Profile, assumed: Execution | None = None)
     return table if table["price"].any() else table.drop(columns="price")
 
 
-def allocated_hours(array: Array) -> tuple[str, float]:
-    """("gpu" or "core", hours) that the array's jobs hold, idle slots included."""
-    resources = array.resources
+def allocated_hours(step: Step) -> tuple[str, float]:
+    """("gpu" or "core", hours) that the step's jobs hold, idle slots included.
+
+    Of a job of the chain those of its time limit, since nobody knows how long it takes.
+    """
+    resources = step.resources
     unit = "gpu" if resources.gpus else "core"
     devices = resources.nodes * (resources.gpus or resources.cpus)
-    return unit, sum(array.seconds) * devices / 3600
+    seconds = sum(step.array.seconds) if step.array else resources.seconds
+    return unit, seconds * devices / 3600
+
+
+def total(draft: Draft, profile: Profile) -> dict[str, float]:
+    """Hours that the training jobs hold, by "gpu" and "core"; "price" where the profile has one."""
+    hours: dict[str, float] = {}
+    for unit, value in (allocated_hours(step) for step in draft.steps if step.array):
+        hours[unit] = hours.get(unit, 0.0) + value
+    price = profile.price
+    cost = hours.get("gpu", 0.0) * price.gpu_hour + hours.get("core", 0.0) * price.core_hour
+    return {**hours, "price": cost} if cost else hours

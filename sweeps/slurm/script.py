@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shlex
+import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,12 +79,31 @@ def sbatch(request: Request, profile: Profile) -> str:
         told = [line for line in str(error).splitlines() if "error:" in line] or [str(error)]
         raise SubmissionFailed(
             f"sbatch refused {request.name}: {told[-1].strip()}\n"
-            "what was submitted before it stays; the same command again adds the rest"
+            "correct the profile (partition, account, qos, limits); what was submitted before it "
+            "stays, and the same command again adds the rest"
         ) from error
     finally:
         for link in executor.folder.glob(".submission_file_*.sh"):
             link.unlink(missing_ok=True)
     return job_id
+
+
+def refusal(request: Request, profile: Profile) -> str:
+    """Why sbatch would not take the job now, in its words; empty where it would, or is silent."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "job.sh"
+        path.write_text(script_text(request, profile), encoding="utf-8")
+        *client, script = _executor(request, profile)._make_submission_command(path)
+        try:
+            done = subprocess.run(
+                [*client, "--test-only", script], capture_output=True, text=True, timeout=60
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
+    if done.returncode == 0:
+        return ""
+    told = re.findall(r"^(?:sbatch: )?(?:error|allocation failure): *(.+)", done.stderr, re.M)
+    return (told or done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[0]
 
 
 def _command(request: Request, profile: Profile) -> str:

@@ -15,10 +15,9 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.training.spec import Execution
 from sweeps.layout import PLAN_NAME
 from sweeps.planned import Plan
-from sweeps.slurm.arrays import Array, JobKind, make_arrays
+from sweeps.slurm.arrays import Array, Assumed, JobKind, make_arrays
 from sweeps.slurm.client import call
 from sweeps.slurm.limits import Limits
 from sweeps.slurm.profile import Profile, Resources
@@ -74,7 +73,7 @@ def draft_jobs(
     limits: Limits,
     *,
     needs: Collection[JobKind],
-    assumed: Execution | None = None,
+    assumed: Assumed | None = None,
 ) -> Draft:
     """The jobs that are missing; `needs` holds "seal" and "report" where those are not done.
 

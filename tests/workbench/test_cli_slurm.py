@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from sweeps.throughput import CPU, CUDA, GUESS
+from tests.sweeps.slurm.fake import fake_slurm
 from tests.workbench.tiny import ROOT, Finished, two_lines, write_sweep
 from workbench.cli import main
+from workbench.prepare import preview
 
 pytest.importorskip("submitit")
 
@@ -50,6 +55,76 @@ def test_dry_run_prints_scripts_map_and_cost_and_makes_nothing(
     shown = capsys.readouterr().out
     assert "#SBATCH --array=0-0%1" in shown and "ladder-0: 1 job(s) hold" in shown
     assert not (tmp_path / "runs").exists()
+
+
+def dry(capsys: pytest.CaptureFixture[str], sweep: Path, profile: Path) -> dict[str, Any]:
+    words = ("submit", sweep, "--profile", profile, "--dry-run", "--runs", sweep.parent / "runs")
+    assert main([*map(str, words), "--json"]) == 0
+    would: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return would
+
+
+def test_hours_are_of_the_profiles_device_and_a_guess_is_called_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    open_ = (('device = "cpu"', ""), ('dtype = "float32"', ""), ("target_threads = 1", ""))
+    sweep, profile = write_sweep(tmp_path, *open_), tmp_path / "mine.toml"
+    gpu = '[execution]\ndevice = "cuda"\ndtype = "bfloat16"\nattention = "sdpa"\n'
+    gpu += '[price]\ngpu_hour = 3\ncurrency = "EUR"\n'
+    profile.write_text("[ladder]\ncpus = 8\ngpus = 1\n" + gpu)
+    would = dry(capsys, sweep, profile)
+    assert would["speed"] == GUESS and "speed: default: a guess" in would["problems"][0]
+    target = next(row for row in would["cost"] if row["role"] == "target")
+    planned = preview(sweep, tmp_path / "runs")[1].target  # as if for the CPU
+    at_guess = CUDA.seconds(planned.flops, width=planned.shape.width, steps=planned.steps)
+    assert target["hours"] == pytest.approx(at_guess / 3600)  # eight cores make no GPU faster
+    held = sum(hours["gpu"] for hours in would["allocated"].values() if "gpu" in hours)
+    assert would["total"] == {"gpu": pytest.approx(held), "price": pytest.approx(3 * held)}
+    profile.write_text("[ladder]\ncpus = 2\n")
+    would = dry(capsys, sweep, profile)
+    assert would["speed"] == CPU.source and would["problems"] == []
+
+
+def test_a_dry_run_says_the_same_hours_of_the_target_everywhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep, profile = write_sweep(tmp_path, ("target_threads = 1", "")), tmp_path / "mine.toml"
+    profile.write_text('[ladder]\ncpus = 2\n[service]\ntime = "0:15:00"\n')
+    would = dry(capsys, sweep, profile)
+    (target,) = (row["hours"] for row in would["cost"] if row["role"] == "target")
+    assert would["allocated"]["target-0"]["core"] == pytest.approx(target)
+    assert would["allocated"]["seal"] == would["allocated"]["report"] == {"core": 0.25}
+    held = would["allocated"]["ladder-0"]["core"] + target
+    assert would["total"] == {"core": pytest.approx(held)}
+    assert main(["submit", str(sweep), "--profile", str(profile), "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert f"total: {held:.3g} core-hours, beside seal and report (speed: default: MoE" in shown
+    assert "seal: at most 0.25 core-hours, its time limit" in shown
+
+
+def test_a_dry_run_refuses_what_the_submission_would(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = write_sweep(tmp_path)  # asks for the cpu
+    words = ("submit", sweep, "--profile", "one-node-8-gpu", "--dry-run")
+    status, what, remedy = told(capsys, *words)
+    assert status == 2 and "device = 'cpu'" in what and "make them agree" in remedy
+
+
+def test_what_slurm_refuses_is_told_by_the_dry_run_and_before_the_data_is_built(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", os.defpath)
+    slurm = fake_slurm(tmp_path, monkeypatch)
+    slurm.object("sbatch: error: invalid partition specified: nope")
+    sweep, profile = write_sweep(tmp_path), tmp_path / "mine.toml"
+    profile.write_text('partition = "nope"\n[ladder]\ncpus = 1\n')
+    (problem,) = dry(capsys, sweep, profile)["problems"]
+    assert "[ladder] and [target] and [service]: invalid partition specified: nope" in problem
+    runs = tmp_path / "runs"
+    status, what, remedy = told(capsys, "submit", sweep, "--profile", profile, "--runs", runs)
+    assert status == 1 and "invalid partition specified" in what and "the profile" in remedy
+    assert not list(runs.glob("data/*")) and slurm.calls("sbatch") == []
 
 
 def test_submit_needs_a_cluster_and_says_so(

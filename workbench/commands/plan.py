@@ -21,7 +21,7 @@ def command(sweep: Sweep, runs: Runs = RUNS, json: Json = False) -> None:
     from sweeps.planned import plan_table
     from workbench.prepare import preview, worker_count
 
-    described, planned = preview(sweep, runs)
+    described, planned, _ = preview(sweep, runs)
     rows, workers = plan_table(planned), worker_count(described)
     threads = described.execution.target_threads or workers
     cost = cost_table(planned, device=described.execution.device, target_threads=threads)

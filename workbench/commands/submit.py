@@ -33,10 +33,11 @@ def command(
     """
     from sweeps.slurm.profile import load_profile
     from workbench import cluster
+    from workbench.dry_run import dry_run as rehearse
 
     chosen = load_profile(profile)
     if dry_run:
-        would = cluster.dry_run(sweep, runs, chosen)
+        would = rehearse(sweep, runs, chosen)
         emit(would, as_json=json, people=lambda out: _show(would, out))
         return
     done = cluster.submit_sweep(sweep, runs, chosen, console(stderr=True).print)
@@ -60,8 +61,11 @@ def _show(would: dict[str, Any], out: "Console") -> None:
     out.print(table("cost", [str(name) for name in cost.columns], cost.itertuples(index=False)))
     for label, hours in would["allocated"].items():
         unit, value = next(iter(hours.items()))
-        jobs = int((arrays["array"] == label).sum())
-        out.print(f"{label}: {jobs} job(s) hold {value:.3g} {unit}-hours, idle slots included")
+        if jobs := int((arrays["array"] == label).sum()):
+            out.print(f"{label}: {jobs} job(s) hold {value:.3g} {unit}-hours, idle slots included")
+        else:
+            out.print(f"{label}: at most {value:.3g} {unit}-hours, its time limit")
+    out.print(_total(would))
     room = "no limit on jobs known" if limits.room is None else f"room for {limits.room} jobs"
     out.print(f"MaxArraySize {limits.max_array}, {room} ({limits.source})")
     for label, text in would["scripts"].items():
@@ -69,3 +73,13 @@ def _show(would: dict[str, Any], out: "Console") -> None:
     if not would["built"]:
         cautions(["the data set is not built yet: runs that are done are counted too"], out)
     cautions(would["problems"], out)
+
+
+def _total(would: dict[str, Any]) -> str:
+    """Like "total: 8.2 gpu-hours, 20.5 USD, beside seal and report (speed: …)"."""
+    parts = [
+        f"{value:.3g} {would['currency'] if name == 'price' else f'{name}-hours'}".rstrip()
+        for name, value in would["total"].items()
+    ]
+    listed = ", ".join(parts) or "nothing to train"
+    return f"total: {listed}, beside seal and report (speed: {would['speed']})"

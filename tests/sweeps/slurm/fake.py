@@ -12,18 +12,23 @@ from pathlib import Path
 import pytest
 
 # One script for sbatch, squeue, sacct, scontrol, scancel, sacctmgr: it appends its words to `calls`
-# and prints the file named after it. sbatch numbers its jobs and refuses those in `refuse`.
+# and prints the file named after it. sbatch numbers its jobs and refuses those in `refuse`; its
+# `--test-only` is noted as a client of that name, and says what stands in `objection`.
 CLIENT = """#!{python}
 import json, os, sys
 from pathlib import Path
 here, name = Path(__file__).parent, Path(sys.argv[0]).name
 words = sys.argv[1:]
 theirs = ("SLURM_", "SBATCH_", "SQUEUE_", "SACCT_", "SCANCEL_")
+if "--test-only" in words:
+    name = "test-only"
 foreign = sorted(name for name in os.environ if name.startswith(theirs))
 with (here / "calls").open("a") as file:
     file.write(json.dumps([name, *words]) + "\\n")
 (here / (name + ".environment")).write_text(json.dumps(foreign))
-if name == "sbatch":
+if name == "test-only":
+    sys.exit((here / "objection").read_text() or 0)
+elif name == "sbatch":
     number = int((here / "next").read_text())
     if str(number) in (here / "refuse").read_text().split():
         sys.exit("sbatch: error: AssocMaxSubmitJobLimit")
@@ -53,6 +58,9 @@ class FakeSlurm:
     def refuse(self, *numbers: int) -> None:
         (self.place / "refuse").write_text(" ".join(map(str, numbers)))
 
+    def object(self, words: str) -> None:
+        (self.place / "objection").write_text(words)
+
     def calls(self, client: str) -> list[list[str]]:
         lines = (self.place / "calls").read_text().splitlines()
         return [words[1:] for words in map(json.loads, lines) if words[0] == client]
@@ -76,6 +84,7 @@ def fake_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
     (place / "next").write_text("1")
     (place / "refuse").write_text("")
+    (place / "objection").write_text("")
     (place / "calls").write_text("")
     monkeypatch.setenv("PATH", f"{place}:{os.environ['PATH']}")
     fake = FakeSlurm(place)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from model.training.spec import Execution
 from sweeps.planned import PlannedRun
-from sweeps.slurm.arrays import make_arrays, makespan, pack, run_devices, slots, turns
+from sweeps.slurm.arrays import Assumed, make_arrays, makespan, pack, run_devices, slots, turns
 from sweeps.slurm.profile import Profile, Resources
 
 Many = Callable[..., list[PlannedRun]]
@@ -88,7 +88,9 @@ def test_a_run_that_fits_no_job_is_refused_by_name(many: Many) -> None:
         slots(cuda, Resources(cpus=2))
     assert slots(cuda, Resources(cpus=64, gpus=8)) == 8
     assert slots(four, Resources(cpus=9)) == 2
-    assert slots(replace(run, spec=None), Resources(gpus=3), Execution(device="cuda")) == 3
+    planned = Assumed(ladder=Execution(device="cuda"), target=Execution(threads=2))
+    assert slots(replace(run, spec=None), Resources(gpus=3), planned) == 3
+    assert slots(replace(run, spec=None, role="target"), Resources(cpus=4), planned) == 2
     gpu = Execution(device="cuda", attention="sdpa")
     assert run_devices(Execution(threads=4), Resources(cpus=9)) == 4
     assert run_devices(gpu, Resources(gpus=8)) == 1
@@ -96,5 +98,5 @@ def test_a_run_that_fits_no_job_is_refused_by_name(many: Many) -> None:
 
 
 def test_turns_that_a_time_limit_asks_for() -> None:
-    resources = Resources(time="0:10:00")
-    assert [turns(s, resources, 60) for s in (0, 540, 541, 5400)] == [1, 1, 2, 10]
+    resources = Resources(time="0:10:00")  # less the signal, Slurm's minute and the start: 460 s
+    assert [turns(s, resources, 60) for s in (0, 460, 461, 4600)] == [1, 1, 2, 10]

@@ -134,7 +134,7 @@ def test_the_dry_run_shows_tasks_and_what_ends_them_together(
         assert f"#SBATCH {line}" in lines
     assert "--cpus-per-task=8 --kill-on-bad-exit=1 --wait=120" in told["target-0"].replace("'", "")
     assert "kill-on-bad-exit" not in told["ladder-0"]
-    target = draft.arrays[-1]
+    target = next(step for step in draft.steps if step.kind == "target")
     hours = rung_costs(draft, mixed).set_index("role").loc["target", "hours"]
     assert allocated_hours(target)[1] == pytest.approx(hours)
     assert hours == pytest.approx(resolved.target.expected_seconds / 3600)
