@@ -27,6 +27,7 @@ ENDED = {
     "COMPLETED": "lost",
 }
 OVER = {"finished", "diverged", "corrupt"}
+ENDING = "cancelled, and saving"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +68,10 @@ class View:
         if run.done:
             return False
         return run.state in ("failed", "cancelled") or self.living(run_id) is None
+
+    def ending(self, run_id: str) -> bool:
+        """Whether a person cancelled the run, and its process still saves."""
+        return self.runs[run_id].reason == ENDING
 
     def chain(self, kind: JobKind) -> str | None:
         """Slurm's id of the newest job of that kind, no array, that the queue holds."""
@@ -141,6 +146,8 @@ def _words(
     """(state, reason) of a run."""
     if found.state in (*OVER, "failed"):
         return found.state, found.message
+    if found.state == "running" and (home / CANCELLED_NAME).exists():
+        return "running", ENDING
     if found.state == "running":
         if job is None or job.living:
             return "running", f"on {job.node}" if job and job.node else ""

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sweeps.layout import run_folder
+from sweeps.lock import hold
 from sweeps.planned import load_plan
 from sweeps.slurm.cancel import is_marked, mark
 from sweeps.slurm.profile import Frozen, Profile, Resources
@@ -149,6 +150,24 @@ def test_a_seal_that_failed_is_mended_and_one_that_a_person_cancelled_is_not(
     again = submit_again(first, "4", lambda line: None)
     assert again.submission is not None
     assert {job.kind for job in again.submission.jobs} == {"ladder", "seal", "target", "report"}
+
+
+def test_a_cancelled_run_that_still_saves_is_not_passed_over(
+    planned: Finished,
+    slurm: FakeSlurm,
+) -> None:
+    first = submit(planned)
+    assert first is not None
+    run = load_plan(first).runs[0]
+    home = run_folder(planned.folder, str(run.run_id))
+    mark(home)
+    with (
+        hold(home, "lock"),
+        pytest.raises(Failure, match=rf"{run.name}: cancelled, and still saving"),
+    ):
+        submit(planned)
+    assert is_marked(home) and len(list(submissions(planned.folder))) == 1
+    assert submit(planned) is not None and not is_marked(home)
 
 
 def test_nothing_is_sealed_over_a_result_that_cannot_be_read(
