@@ -1,17 +1,21 @@
-"""One training process a sweep: a lock that the kernel releases when its holder dies."""
+"""One process a sweep, and one a run: the lock of a run's folder, on other names."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
-import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from model.training.lock import HEARTBEAT_NAME, LOCK_NAME, STALE_SECONDS
+from model.training.lock import (
+    HEARTBEAT_NAME,
+    LOCK_NAME,
+    RunLocked,
+    hold_lock,
+    living,
+    try_lock,
+)
 
 
 class SweepBusy(RuntimeError):
@@ -25,30 +29,12 @@ def hold(folder: Path, name: str = "workers.lock", patience: float = 0.0) -> Ite
     SweepBusy where another holds it, and still does after `patience` seconds.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o644)
-    end = time.monotonic() + patience
-    try:
-        while not _locked(descriptor):
-            if time.monotonic() >= end:
-                holder = os.read(descriptor, 200).decode(errors="replace").strip()
-                raise SweepBusy(
-                    f"{folder}: already being worked on by {holder or 'another process'}\n"
-                    "wait until it ends, or stop it"
-                )
-            time.sleep(0.1)
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"pid {os.getpid()} on {socket.gethostname()}\n".encode())
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(hold_lock(folder, name, f"{name}.{HEARTBEAT_NAME}", patience))
+        except RunLocked as held:
+            raise SweepBusy(str(held)) from None
         yield
-    finally:
-        os.close(descriptor)  # releases the lock
-
-
-def _locked(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def is_trained(home: Path) -> bool:
@@ -56,28 +42,24 @@ def is_trained(home: Path) -> bool:
 
     Another host's kernel lock may not be seen from here; its heartbeat is.
     """
-    if is_held(home / LOCK_NAME):
-        return True
-    path = home / HEARTBEAT_NAME
-    try:
-        age = time.time() - path.stat().st_mtime
-        host = json.loads(path.read_bytes()).get("host")
-    except (OSError, ValueError, AttributeError):
-        return False
-    return age < STALE_SECONDS and host != socket.gethostname()
+    held = _kernel_held(home / LOCK_NAME)
+    return held or bool(living(home / HEARTBEAT_NAME, own_host=held is None))
 
 
 def is_held(path: Path) -> bool:
-    """Whether a living process holds the lock file at `path`."""
+    """Whether a living process holds the kernel lock of the file at `path`."""
+    return bool(_kernel_held(path))
+
+
+def _kernel_held(path: Path) -> bool | None:
+    """`is_held`, or None where the file system has no such locks."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
         return False
     try:
         # Shared, so that two who look do not see each other.
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        had = try_lock(descriptor, fcntl.LOCK_SH)
     finally:
         os.close(descriptor)
-    return False
+    return None if had is None else not had

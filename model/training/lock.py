@@ -1,20 +1,23 @@
-"""One process a run folder: a kernel lock, and a heartbeat where that lock does not reach.
+"""One process a folder: a kernel lock, and a heartbeat where that lock does not reach.
 
 A requeued job can overlap the copy that Slurm believes dead, and two terminals can start one sweep.
 The second refuses and names the first. The kernel releases `lock` when its holder dies, but not
-every shared file system carries it between hosts. So the holder also touches `heartbeat.json`,
-which bears a token of its own: another host's fresh beat means held, an old one is taken over, and
-a holder that finds another token there has lost the folder and must not write. Ages are differences
-of times that the file system gave, so that clocks of hosts do not matter.
+every shared file system carries it between hosts, and some have none. So the holder also touches
+`heartbeat.json`, which bears a token of its own: another host's fresh beat means held (without a
+kernel lock, any host's), an old one is taken over, and a holder that finds another token there has
+lost the folder and must not write. What cannot be read for a moment proves nothing. Ages are
+differences of times that the file system gave, so that clocks of hosts do not matter.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import socket
+import tempfile
 import threading
 import time
 import uuid
@@ -25,75 +28,133 @@ from pathlib import Path
 from model.records import write_atomic
 
 LOCK_NAME, HEARTBEAT_NAME = "lock", "heartbeat.json"
+NO_KERNEL_LOCK = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 
 PATIENCE = 0.5  # seconds
+LOOKS = 3  # that must miss the heartbeat, PATIENCE apart, before it counts as gone
 BEAT_SECONDS = 10.0
 STALE_SECONDS = 60.0  # without a beat: dead
 
 
 class RunLocked(Exception):
-    """Another process is training in this folder."""
+    """Another process works in this folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunLock:
     """The right to write into a run's folder, as long as `check` does not raise."""
 
-    folder: Path
+    heartbeat: Path
     token: str
     _lost: threading.Event = field(default_factory=threading.Event)
     _over: threading.Event = field(default_factory=threading.Event)
 
     def check(self, *, quick: bool = False) -> None:
         """Raise RunLocked where another process took the folder over; `quick`: as last seen."""
-        if self._lost.is_set() or (not quick and not self._is_own()):
+        if self._lost.is_set() or (not quick and self._is_taken()):
             self._lost.set()
             raise RunLocked(
-                f"{self.folder}: taken over by another process while this one gave no sign of "
-                "life\nnothing more was written here; the other one goes on"
+                f"{self.heartbeat.parent}: taken over by another process while this one gave no "
+                "sign of life\nnothing more was written here; the other one goes on"
             )
 
-    def _is_own(self) -> bool:
-        return _read(self.folder / HEARTBEAT_NAME).get("token") == self.token
+    def _is_taken(self) -> bool:
+        """Whether another's token stands there, or several looks found no heartbeat at all."""
+        for _ in range(LOOKS):
+            try:
+                token = _read(self.heartbeat).get("token", self.token)
+            except FileNotFoundError:
+                self._over.wait(PATIENCE)
+            except OSError:
+                return False
+            else:
+                return token != self.token
+        return True
 
     def _beat(self) -> None:
         while not self._over.wait(BEAT_SECONDS):
-            if not self._is_own():
+            if self._is_taken():
                 self._lost.set()
                 return
             with contextlib.suppress(OSError):
-                os.utime(self.folder / HEARTBEAT_NAME)
+                os.utime(self.heartbeat)
+
+    def _release(self) -> None:
+        """Remove the heartbeat where it is surely the own one."""
+        with contextlib.suppress(OSError):
+            if _read(self.heartbeat).get("token") == self.token:
+                self.heartbeat.unlink()
 
 
 @contextlib.contextmanager
-def hold_lock(folder: Path) -> Iterator[RunLock]:
+def hold_lock(
+    folder: Path,
+    lock: str = LOCK_NAME,
+    heartbeat: str = HEARTBEAT_NAME,
+    patience: float = PATIENCE,
+) -> Iterator[RunLock]:
     """Hold the folder's lock for the length of the block; RunLocked where another has it.
 
-    Tries for PATIENCE seconds: whoever only looks whether it is held may hold it for a moment.
+    Tries for `patience` seconds: whoever only looks whether it is held may hold it for a moment.
     """
-    descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
+    beat, end = folder / heartbeat, time.monotonic() + patience
+    descriptor = os.open(folder / lock, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        if not _locked(descriptor):
-            holder = os.read(descriptor, 200).decode(errors="replace").strip() or "another process"
-            raise RunLocked(
-                f"{folder}: being trained by {holder}\nwait until it has ended, or stop it"
-            )
-        with _beating(folder) as lock:
+        while holder := _holder(descriptor, beat):
+            if time.monotonic() >= end:
+                raise RunLocked(
+                    f"{folder}: being worked on by {holder}\nwait until it has ended, or stop it"
+                )
+            time.sleep(PATIENCE / 5)
+        with _beating(beat) as held:
             os.ftruncate(descriptor, 0)
-            os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
-            yield lock
+            os.write(descriptor, f"pid {os.getpid()} on {socket.gethostname()}\n".encode())
+            yield held
     finally:
         os.close(descriptor)  # releases the lock; so does the death of the process
 
 
+def try_lock(descriptor: int, how: int = fcntl.LOCK_EX) -> bool | None:
+    """Whether the kernel lock of an open file could be had at once; None where there is none."""
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno in NO_KERNEL_LOCK:
+            return None
+        raise
+    return True
+
+
+def living(heartbeat: Path, *, own_host: bool) -> str:
+    """Who touched the heartbeat within STALE_SECONDS, in words; empty where nobody did.
+
+    Without `own_host` the own host's is not asked: there the kernel lock has already told.
+    """
+    try:
+        found, touched = _read(heartbeat), heartbeat.stat().st_mtime
+        if found.get("host") == socket.gethostname() and not own_host:
+            return ""
+        age = _now(heartbeat.parent) - touched
+    except FileNotFoundError:
+        return ""  # released this moment
+    except OSError as error:
+        return f"a process whose heartbeat cannot be read ({error})"
+    if age >= STALE_SECONDS:
+        return ""
+    return (
+        f"pid {found.get('pid')} on {found.get('host')}, which gave a sign of life "
+        f"{max(0.0, age):.0f} s ago (free {STALE_SECONDS:.0f} s after its last)"
+    )
+
+
 @contextlib.contextmanager
-def _beating(folder: Path) -> Iterator[RunLock]:
-    """Keep the folder's heartbeat for the block, where no other host's heart beats in it."""
-    path, token = folder / HEARTBEAT_NAME, uuid.uuid4().hex
+def _beating(heartbeat: Path) -> Iterator[RunLock]:
+    """Keep a heartbeat of one's own for the block."""
+    lock = RunLock(heartbeat, uuid.uuid4().hex)
     own = {"host": socket.gethostname(), "pid": os.getpid(), "unix_time": time.time()}
-    lock = RunLock(folder, token)
-    _refuse_living(folder)
-    write_atomic(path, json.dumps({**own, "token": token}) + "\n")
+    write_atomic(heartbeat, json.dumps({**own, "token": lock.token}) + "\n")
     thread = threading.Thread(target=lock._beat, daemon=True)
     thread.start()
     try:
@@ -101,53 +162,30 @@ def _beating(folder: Path) -> Iterator[RunLock]:
     finally:
         lock._over.set()
         thread.join()
-        if lock._is_own():
-            path.unlink(missing_ok=True)
+        lock._release()
 
 
-def _refuse_living(folder: Path) -> None:
-    """Raise RunLocked where another host touched the heartbeat within STALE_SECONDS.
+def _holder(descriptor: int, heartbeat: Path) -> str:
+    """Who keeps us from the lock, in words; empty where it is ours now."""
+    had = try_lock(descriptor)
+    if had is False:
+        return os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
+    return living(heartbeat, own_host=had is None)
 
-    The own host's is not asked: there the kernel lock has already told.
-    """
-    path = folder / HEARTBEAT_NAME
-    found = _read(path)
-    if not found or found.get("host") == socket.gethostname():
-        return
-    probe = folder / f".{HEARTBEAT_NAME}.{os.getpid()}.now"
+
+def _now(folder: Path) -> float:
+    """The time on the clock of the folder's file system; this host's where it may not write."""
     try:
-        probe.touch()
-        age = probe.stat().st_mtime - path.stat().st_mtime
-    except FileNotFoundError:
-        return  # released this moment
-    finally:
-        probe.unlink(missing_ok=True)
-    if age < STALE_SECONDS:
-        raise RunLocked(
-            f"{folder}: being trained by process {found.get('pid')} on {found.get('host')}, which "
-            f"gave a sign of life {max(0.0, age):.0f} s ago\nif that is dead, it is free "
-            f"{STALE_SECONDS:.0f} s after its last sign"
-        )
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            return os.fstat(probe.fileno()).st_mtime
+    except OSError:
+        return time.time()
 
 
-def _read(path: Path) -> dict[str, object]:
-    """What a heartbeat holds; nothing where there is none."""
+def _read(heartbeat: Path) -> dict[str, object]:
+    """What a heartbeat holds; nothing where it is no JSON. OSError is passed on."""
     try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        found = json.loads(heartbeat.read_bytes())
+    except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _locked(descriptor: int) -> bool:
-    """Whether the lock could be had in time."""
-    end = time.monotonic() + PATIENCE
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > end:
-                return False
-            time.sleep(PATIENCE / 20)
-        else:
-            return True

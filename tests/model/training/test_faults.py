@@ -98,7 +98,7 @@ def test_full_disk_while_writing_the_result(
 
 
 def test_second_trainer_is_refused(make_spec: SpecMaker, data_folder: Path, tmp_path: Path) -> None:
-    with hold_lock(tmp_path), pytest.raises(RunLocked, match=r"being trained by process"):
+    with hold_lock(tmp_path), pytest.raises(RunLocked, match=r"being worked on by pid"):
         train(make_spec(), data_folder=data_folder, run_folder=tmp_path)
 
 

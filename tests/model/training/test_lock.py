@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from model.training import lock as lock_module
-from model.training.lock import HEARTBEAT_NAME, LOCK_NAME, PATIENCE, RunLocked, hold_lock
+from model.training.lock import HEARTBEAT_NAME, LOCK_NAME, PATIENCE, RunLocked, hold_lock, living
 
 HOLDER = """
 import sys, time
@@ -32,7 +33,7 @@ def test_second_process_refuses_by_name_until_the_first_dies(tmp_path: Path) -> 
         [sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True
     ) as holder:
         assert holder.stdout is not None and holder.stdout.readline() == "held\n"
-        refusal = rf"being trained by process {holder.pid} on"
+        refusal = rf"being worked on by pid {holder.pid} on"
         with pytest.raises(RunLocked, match=refusal), hold_lock(tmp_path):
             pass
         holder.kill()
@@ -66,7 +67,7 @@ def beat(folder: Path, host: str, age: float) -> Path:
 
 def test_another_hosts_fresh_heartbeat_holds_and_a_stale_one_is_taken_over(tmp_path: Path) -> None:
     beat(tmp_path, "n7", 20)
-    with pytest.raises(RunLocked, match=r"process 7 on n7.* 20 s ago"), hold_lock(tmp_path):
+    with pytest.raises(RunLocked, match=r"pid 7 on n7.* 2\d s ago"), hold_lock(tmp_path):
         pass
     path = beat(tmp_path, "n7", 90)
     with hold_lock(tmp_path) as held:
@@ -101,3 +102,55 @@ def test_the_heart_beats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         while path.stat().st_mtime == 0:
             assert time.monotonic() < limit
             time.sleep(0.01)
+
+
+def test_without_kernel_locks_the_heartbeat_decides_on_the_own_host_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent(descriptor: int, how: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", absent)
+    with hold_lock(tmp_path):
+        refusal = rf"pid {os.getpid()} on {socket.gethostname()}"
+        with pytest.raises(RunLocked, match=refusal), hold_lock(tmp_path):
+            pass
+    with hold_lock(tmp_path):
+        pass
+    beat(tmp_path, socket.gethostname(), 90)  # of one that was killed
+    with hold_lock(tmp_path):
+        pass
+
+
+def test_ages_are_told_by_the_file_systems_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh, real = beat(tmp_path, "n7", 20), time.time
+    for skew in (-3600, 90):
+        monkeypatch.setattr(time, "time", lambda skew=skew: real() + skew)
+        assert "life 2" in living(fresh, own_host=False)
+    assert [entry.name for entry in tmp_path.iterdir()] == [HEARTBEAT_NAME]
+
+
+def test_a_heartbeat_that_cannot_be_read_for_a_moment_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Path.read_bytes
+
+    def stale(path: Path) -> bytes:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    with hold_lock(tmp_path) as held:
+        path = tmp_path / HEARTBEAT_NAME
+        monkeypatch.setattr(Path, "read_bytes", stale)
+        held.check()
+        assert "cannot be read" in living(path, own_host=False)  # nor is it free for others
+        monkeypatch.setattr(Path, "read_bytes", real)
+        held.check()
+        content = path.read_bytes()
+        path.unlink()
+        threading.Timer(PATIENCE / 2, path.write_bytes, (content,)).start()
+        held.check()  # missing in one look of several
+        path.unlink()
+        with pytest.raises(RunLocked, match="taken over"):
+            held.check()
