@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from model.training.result import load_result
+from sweeps.layout import run_folder
 from sweeps.lock import hold
 from sweeps.planned import PlannedRun
 from sweeps.pool import RETRIES, Event, Place, Pool
@@ -49,6 +51,7 @@ def train_runs(
     for run in planned:
         if run.spec is None:
             raise ValueError(f"run {run.name} has no spec: plan again with manifest and execution")
+        load_result(run_folder(folder, str(run.run_id)))  # a corrupt one before hours of training
     folder = folder.resolve()
     place = Place(
         folder=folder,

@@ -1,8 +1,9 @@
 """The pool: persistent workers that train the runs they are given, the longest first.
 
 A run is done when its folder has a valid `result.json`, whatever a worker said. A worker that dies
-is replaced and its run tried again; a run that fails leaves `failed.json`. A run that somebody else
-trains is waited for. Stopped, the workers save checkpoints and end.
+is replaced and its run tried again; a run that fails, or whose result cannot be read, leaves
+`failed.json`, and the others go on. A run that somebody else trains is waited for. Stopped, the
+workers save checkpoints and end.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ LOCKED_SECONDS = 10.0  # before a run that another process held is tried again
 class Event:
     """Something that happened to one run."""
 
-    kind: Literal["skipped", "started", "progress", "done", "retried", "failed", "left"]
+    kind: Literal["skipped", "started", "progress", "done", "retried", "locked", "failed", "left"]
     run: PlannedRun
     worker: int | None = None
     step: int = 0
@@ -96,9 +97,9 @@ class Pool:
         self._inbox: SimpleQueue[Message] = SimpleQueue()
 
     def add(self, runs: Iterable[PlannedRun]) -> None:
-        """Queue runs, the longest first, or tell that they are done."""
+        """Queue runs, the longest first, or tell that they are over."""
         for run in longest_first(runs):
-            if not self._is_done(run, "skipped"):
+            if not self._is_over(run, "skipped"):
                 self._waiting.append(run)
 
     def train(self, workers: int) -> None:
@@ -136,7 +137,7 @@ class Pool:
             early = time.monotonic() < self._not_before.get(str(run.run_id), 0.0)
             if early or is_trained(home):  # a worker that outlived its parent trains it
                 self._waiting.append(run)
-            elif not (self._is_done(run, "done") or self._is_left(run) or self._is_refused(run)):
+            elif not (self._is_over(run, "done") or self._is_left(run) or self._is_refused(run)):
                 self._start(number, run, home)
                 return True
         return False
@@ -182,10 +183,12 @@ class Pool:
             said = content.get("message") or ""
             if content["event"] == "failed":
                 self._fail(run, said or "failed without a message", message.worker)
-            elif not self._is_done(run, "done", number):
+            elif not self._is_over(run, "done", number):
                 self._fail(run, "told it was done without a result", message.worker)
-        elif content.get("event") == "locked":  # by a process that cannot be seen from here
+        elif content.get("event") == "locked":  # by a process that was not seen from here
             del self._busy[number]
+            said = (content.get("message") or "").partition("\n")[0]
+            self._place.listen(Event(kind="locked", run=run, worker=number, message=said))
             self._not_before[str(run.run_id)] = time.monotonic() + LOCKED_SECONDS
             self._waiting.append(run)
 
@@ -194,7 +197,7 @@ class Pool:
         del self._workers[worker.number]
         status = worker.wait(self._place.grace)
         run = self._busy.pop(worker.number, None)
-        if run is None or self._is_done(run, "done", worker.number):
+        if run is None or self._is_over(run, "done", worker.number):
             return
         if self._is_left(run):
             return
@@ -216,11 +219,15 @@ class Pool:
             write_atomic(self._home(run) / FAILED_NAME, json.dumps(record, indent=1) + "\n")
         self._place.listen(Event(kind="failed", run=run, worker=number, message=message))
 
-    def _is_done(
+    def _is_over(
         self, run: PlannedRun, kind: Literal["skipped", "done"], number: int | None = None
     ) -> bool:
-        """Whether the run has a result; if so it is counted and told."""
-        result = load_result(self._home(run))
+        """Whether the run has a result; if so it is counted and told, as failed if unreadable."""
+        try:
+            result = load_result(self._home(run))
+        except ValueError as error:
+            self._fail(run, str(error))
+            return True
         if result is None:
             return False
         assert run.run_id is not None

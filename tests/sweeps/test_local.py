@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import io
 import json
 import multiprocessing
@@ -17,9 +19,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from model.training.lock import hold_lock
+from sweeps import pool
 from sweeps.layout import run_folder
 from sweeps.local import train_runs
-from sweeps.lock import SweepBusy, hold, is_held
+from sweeps.lock import SweepBusy, hold, is_held, is_trained
 from sweeps.planned import Plan
 from sweeps.pool import Event
 from sweeps.progress import SweepProgress, clock
@@ -28,7 +32,7 @@ from sweeps.worker_process import settings
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Behaves by what the file `behave` beside its script says for a run's id: die, fail, hang or lie.
+# Behaves as the file `behave` beside its script says for a run's id: die, fail, hang, lie, locked.
 WORKER = """
 import json, os, signal, sys, time
 from pathlib import Path
@@ -52,6 +56,9 @@ for line in sys.stdin:
         os._exit(9)
     if act == "fail":
         tell(event="failed", message="bad spec", **about)
+        continue
+    if act == "locked":
+        tell(event="locked", message="held by n7\\nwait", **about)
         continue
     if act == "hang":
         def stop(*_): (home / "saved").touch(); sys.exit(0)
@@ -147,6 +154,33 @@ def test_failure_and_a_lie_are_recorded_and_the_others_go_on(
     assert failed == {first: "bad spec", second: "told it was done without a result"}
 
 
+def test_a_run_that_its_worker_finds_held_is_told_and_tried_again(
+    stage: Stage, resolved: Plan, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "LOCKED_SECONDS", 0)
+    first = str(resolved.ladder[0].run_id)
+    stage.behave({first: ["locked"]})
+    assert train(stage, resolved, folder) == {}
+    once = ["started", "progress"]
+    assert stage.kinds(first) == [*once, "locked", *once, "done"]
+    assert [event.message for event in stage.events if event.kind == "locked"] == ["held by n7"]
+
+
+def test_an_unreadable_result_fails_its_run_alone(
+    stage: Stage, resolved: Plan, folder: Path, finish: Callable[..., Path]
+) -> None:
+    ids = [str(run.run_id) for run in resolved.ladder]
+    (finish(folder, resolved.ladder[0]) / "result.json").write_text("")
+    place = pool.Place(folder=folder, data_folder=folder, logs=folder, command=stage.command)
+    workers = pool.Pool(place)
+    workers.add(resolved.ladder)
+    workers.train(1)
+    workers.stop(now=False)
+    assert set(workers.failed) == {ids[0]} and "result.json" in workers.failed[ids[0]]
+    assert sorted(workers.done) == sorted(ids[1:])
+    assert (run_folder(folder, ids[0]) / "failed.json").exists()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_workers_save_and_end_and_the_next_call_goes_on(
     stage: Stage, resolved: Plan, folder: Path, number: signal.Signals
@@ -191,6 +225,31 @@ def test_killed_parent_leaves_the_lock_free(stage: Stage, folder: Path) -> None:
     with hold(folder):
         assert is_held(folder / "workers.lock")
     assert not is_held(folder / "workers.lock")
+
+
+def test_another_hosts_beat_is_seen_by_the_clock_of_the_file_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "heartbeat.json").write_text('{"host": "n7", "pid": 7, "token": "theirs"}')
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 90)  # of this host
+    assert is_trained(tmp_path)
+
+
+def test_without_kernel_locks_a_sweep_and_a_run_have_one_process_still(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent(descriptor: int, how: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", absent)
+    with hold(tmp_path, "lock"):
+        with pytest.raises(SweepBusy, match=rf"pid {os.getpid()} on"), hold(tmp_path, "lock"):
+            pass
+        assert not is_trained(tmp_path)  # the heart of the sweep is not that of a run
+    with hold_lock(tmp_path):
+        assert is_trained(tmp_path)
+    assert not is_trained(tmp_path)
 
 
 def test_run_that_another_process_still_trains_is_waited_for(
