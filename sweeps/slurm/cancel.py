@@ -13,17 +13,18 @@ from pathlib import Path
 
 from model.records import write_atomic
 from sweeps.layout import run_folder
-from sweeps.slurm.attempts import CANCELLED_NAME
+from sweeps.slurm.attempts import BY_PERSON, CANCELLED_NAME
 from sweeps.slurm.client import call
-from sweeps.slurm.query import LIVING
 from sweeps.slurm.states import View
 from sweeps.slurm.submission import now
 
 
-def cancel_runs(folder: Path, view: View, run_ids: Collection[str]) -> list[str]:
+def cancel_runs(
+    folder: Path, view: View, run_ids: Collection[str], why: str = BY_PERSON
+) -> list[str]:
     """Mark the runs, and cancel the jobs that have nothing else to do; returns those jobs' ids."""
     for run_id in run_ids:
-        mark(run_folder(folder, run_id))
+        mark(run_folder(folder, run_id), why)
     idle = []
     for run_id in run_ids:
         task = view.living(run_id)
@@ -45,20 +46,21 @@ def cancel_all(folder: Path, view: View) -> list[str]:
     chain: set[str] = set()
     training: set[str] = set()
     for (_, index), state in view.queue.states.items():
-        if state.state in LIVING:
+        if state.queued:
             (chain if index is None else training).add(state.job_id.partition("_")[0])
     scancel(chain)  # else the end of the ladder would set the seal free
     scancel(training)
     return sorted(chain | training)
 
 
-def mark(home: Path) -> None:
-    """Note in a run's folder that a person cancelled it."""
-    write_atomic(home / CANCELLED_NAME, json.dumps({"unix_time": now()}) + "\n")
+def mark(home: Path, why: str = BY_PERSON) -> None:
+    """Note in a run's folder that it is cancelled until a person submits it again."""
+    text = json.dumps({"unix_time": now(), "why": why})
+    write_atomic(home / CANCELLED_NAME, text + "\n")
 
 
 def is_marked(home: Path) -> bool:
-    """Whether a person cancelled the run and nobody submitted it since."""
+    """Whether the run was cancelled and nobody submitted it since."""
     return (home / CANCELLED_NAME).exists()
 
 

@@ -17,21 +17,18 @@ from sweeps.slurm.client import call
 SQUEUE_FORMAT = "%j|%i|%T|%r|%N"
 SACCT_FORMAT = "JobName,JobID,State,ExitCode,NodeList"
 TIMEOUT_SECONDS = 30.0  # a restarting controller answers after nine
-LIVING = {
-    "PENDING",
-    "RUNNING",
-    "SUSPENDED",
-    "STOPPED",
-    "CONFIGURING",
-    "COMPLETING",
-    "REQUEUED",
-    "REQUEUE_FED",
-    "REQUEUE_HOLD",
-    "SPECIAL_EXIT",
-    "RESIZING",
-    "SIGNALING",
-    "STAGE_OUT",
-    "RESV_DEL_HOLD",
+# Slurm's words for jobs that ended, and ours; whatever else it says, the job is in the queue.
+ENDED = {
+    "TIMEOUT": "timeout",
+    "DEADLINE": "timeout",
+    "OUT_OF_MEMORY": "out_of_memory",
+    "NODE_FAIL": "node_fail",
+    "BOOT_FAIL": "node_fail",
+    "PREEMPTED": "preempted",
+    "CANCELLED": "cancelled",
+    "REVOKED": "cancelled",
+    "FAILED": "failed",
+    "COMPLETED": "lost",
 }
 
 # Why a waiting job never starts: what it waited for failed, or its node could not launch it.
@@ -50,14 +47,19 @@ class JobState:
     job_id: str
 
     @property
+    def queued(self) -> bool:
+        """Whether it is in the queue."""
+        return self.state not in ENDED
+
+    @property
     def living(self) -> bool:
         """Whether it is in the queue, waiting or at work."""
-        return self.state in LIVING and not self.stuck
+        return self.queued and not self.stuck
 
     @property
     def stuck(self) -> bool:
         """Whether it is in the queue and will never start by itself."""
-        return self.state in LIVING and self._never
+        return self.queued and self._never
 
     @property
     def cancelled(self) -> bool:
@@ -109,7 +111,7 @@ def ask(names: Mapping[str, Sequence[int | None]], since: float) -> Queue:
     found, problem = _call([*command, f"--name={','.join(gone)}", f"--format={SACCT_FORMAT}"])
     problems = (f"sacct: {problem}; how older jobs ended is not known",) if problem else ()
     # What lives for sacct alone was forgotten by its controller, and stays so for ever.
-    ended = {key: job for key, job in parse_sacct(found).items() if job.state not in LIVING}
+    ended = {key: job for key, job in parse_sacct(found).items() if not job.queued}
     return Queue(ended | states, True, problems)
 
 

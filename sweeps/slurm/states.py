@@ -9,23 +9,10 @@ from pathlib import Path
 from sweeps.layout import run_folder
 from sweeps.run_files import Standing, standing
 from sweeps.slurm.arrays import JobKind
-from sweeps.slurm.attempts import CANCELLED_NAME
-from sweeps.slurm.query import JobState, Queue, ask
+from sweeps.slurm.attempts import CANCELLED_NAME, why_cancelled
+from sweeps.slurm.query import ENDED, JobState, Queue, ask
 from sweeps.slurm.submission import Submission, Task, last_tasks, submissions
 
-# Slurm's words for jobs that ended without their runs being done, and ours.
-ENDED = {
-    "TIMEOUT": "timeout",
-    "DEADLINE": "timeout",
-    "OUT_OF_MEMORY": "out_of_memory",
-    "NODE_FAIL": "node_fail",
-    "BOOT_FAIL": "node_fail",
-    "PREEMPTED": "preempted",
-    "CANCELLED": "cancelled",
-    "REVOKED": "cancelled",
-    "FAILED": "failed",
-    "COMPLETED": "lost",
-}
 OVER = {"finished", "diverged", "corrupt"}
 ENDING = "cancelled, and saving"
 
@@ -153,9 +140,11 @@ def _words(
             return "running", f"on {job.node}" if job and job.node else ""
         return "running", f"though Slurm says {job.state}"
     if (home / CANCELLED_NAME).exists():
-        return "cancelled", "by `workbench cancel`"
+        return "cancelled", why_cancelled(home)
     if task is None:
         return found.state, found.message
+    if job is None and answered and task.job.job_id is None:
+        return "not_submitted", "sbatch did not take its job"
     if job is None:
         return ("lost", "Slurm does not know its job") if answered else (found.state, "")
     if job.state == "SUSPENDED":
@@ -169,4 +158,4 @@ def _words(
     reason = job.reason if job.reason not in ("", "NonZeroExitCode") else ""
     if job.state == "COMPLETED":
         reason = "its job completed without it"
-    return ENDED.get(job.state, "failed"), reason or f"job {job.job_id}"
+    return ENDED[job.state], reason or f"job {job.job_id}"

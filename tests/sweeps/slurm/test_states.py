@@ -61,6 +61,7 @@ def state(folder: Path, run: PlannedRun, resolved: Plan) -> tuple[str, str]:
         ("PENDING", "Priority", ("pending", "Priority")),
         ("PENDING", "BeginTime", ("pending", "BeginTime")),
         ("RUNNING", "None", ("waiting", "in job 7_0 on n1")),
+        ("EXPEDITING", "None", ("waiting", "in job 7_0 on n1")),
         ("COMPLETING", "None", ("waiting", "in job 7_0 on n1")),
         ("SUSPENDED", "None", ("suspended", "on n1")),
         ("TIMEOUT", "TimeLimit", ("timeout", "TimeLimit")),
