@@ -3,7 +3,8 @@
 A checkpoint is a folder `checkpoints/step-0000001200` holding `weights.safetensors`,
 `training.safetensors` (optimiser moments and running sums; absent once a run is over) and
 `state.json` with the SHA-256 of both. It is written under a temporary name, synced and renamed.
-Reading takes the newest that is whole; damaged ones are passed over, with a note.
+Reading takes the newest that is whole; damaged ones are passed over, with a note, and whoever goes
+on from there sets them aside as `damaged-step-…`. A read that the system refuses is no damage.
 """
 
 from __future__ import annotations
@@ -37,12 +38,12 @@ class Checkpoint:
 
 
 def save_checkpoint(run_folder: Path, checkpoint: Checkpoint, keep: int = 2) -> Path:
-    """Write the checkpoint, then remove all but the newest `keep`; returns its folder.
+    """Write the checkpoint, keep it and the newest others, `keep` in all; returns its folder.
 
     Raises OSError of one line where the disk is full; earlier checkpoints are untouched by that.
     """
     parent = run_folder / FOLDER_NAME
-    target = parent / f"step-{checkpoint.step:010d}"
+    target = parent / _name(checkpoint.step)
     temporary = parent / f".{target.name}.{os.getpid()}.tmp"
     try:
         _remove(temporary)
@@ -63,13 +64,17 @@ def save_checkpoint(run_folder: Path, checkpoint: Checkpoint, keep: int = 2) -> 
         with contextlib.suppress(OSError):
             _remove(temporary)
         raise disk_error(error, target) from error
-    for old in _folders(parent)[keep:]:
+    others = [folder for folder in _folders(parent) if folder != target]
+    for old in others[keep - 1 :]:
         _remove(old)
     return target
 
 
 def latest_checkpoint(run_folder: Path) -> tuple[Checkpoint | None, tuple[str, ...]]:
-    """The newest whole checkpoint, or None, and a note for each damaged one passed over."""
+    """The newest whole checkpoint, or None, and a note for each damaged one passed over.
+
+    OSError is passed on: what cannot be read for a moment may be whole.
+    """
     notes: list[str] = []
     for folder in _folders(run_folder / FOLDER_NAME):
         try:
@@ -81,8 +86,17 @@ def latest_checkpoint(run_folder: Path) -> tuple[Checkpoint | None, tuple[str, .
     return None, tuple(notes)
 
 
+def set_aside_damaged(run_folder: Path, step: int) -> None:
+    """Rename the checkpoints above `step`, that of the newest whole one: they count no more."""
+    for folder in _folders(run_folder / FOLDER_NAME):
+        if folder.name > _name(step):
+            aside = folder.with_name(f"damaged-{folder.name}")
+            _remove(aside)  # an earlier one of that step
+            os.replace(folder, aside)
+
+
 def read_checkpoint(folder: Path) -> Checkpoint:
-    """The checkpoint in `folder`; ValueError naming the file where it is damaged."""
+    """The checkpoint in `folder`; ValueError naming the file where it is damaged or missing."""
     try:
         state = read_json(folder / STATE)
         stated = state.pop("hash")
@@ -95,7 +109,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             training=tensors.get(TRAINING),
             state=state["state"],
         )
-    except (OSError, KeyError, TypeError, AttributeError) as error:
+    except (FileNotFoundError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{folder}: damaged checkpoint ({error})") from None
 
 
@@ -107,6 +121,10 @@ def disk_error(error: OSError, path: Path) -> OSError:
         f"no space left on the disk while writing {path}. Free some space and run again: "
         "the run goes on from its last checkpoint"
     )
+
+
+def _name(step: int) -> str:
+    return f"step-{step:010d}"
 
 
 def _folders(parent: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model.records import canonical, from_json, read_json, write_atomic
-from model.training.checkpoint import FOLDER_NAME, latest_checkpoint
+from model.training.checkpoint import FOLDER_NAME, latest_checkpoint, set_aside_damaged
 from model.training.device import lacks
 from model.training.metrics import METRICS_NAME, truncate_metrics
 from model.training.spec import RunSpec, model_source_hash, run_id
@@ -104,11 +104,12 @@ def resume(state: TrainingState, run_folder: Path) -> bool:
     """Bring the state to the newest whole checkpoint; True where training was already over.
 
     Leftovers of a process that died while writing are removed, and so are the metrics of steps
-    that will be trained again.
+    that will be trained again. Damaged checkpoints are set aside.
     """
     for leftover in (run_folder / FOLDER_NAME).glob(".*.tmp"):
         shutil.rmtree(leftover, ignore_errors=True)
     checkpoint, notes = latest_checkpoint(run_folder)
+    set_aside_damaged(run_folder, -1 if checkpoint is None else checkpoint.step)
     state.notes.extend(notes)
     over = state.restore(checkpoint)
     if checkpoint is None and (run_folder / METRICS_NAME).exists():

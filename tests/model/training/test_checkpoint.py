@@ -14,6 +14,7 @@ from model.training.checkpoint import (  # noqa: E402
     Checkpoint,
     latest_checkpoint,
     save_checkpoint,
+    set_aside_damaged,
 )
 
 
@@ -60,6 +61,33 @@ def test_damage_falls_back_to_the_previous_one(tmp_path: Path, name: str, how: s
     found, notes = latest_checkpoint(tmp_path)
     assert found is not None and same(found, checkpoint(1))
     assert len(notes) == 1 and "step-0000000002" in notes[0]
+
+
+def test_what_is_saved_after_damage_stays(tmp_path: Path) -> None:
+    for step in (900, 1000):
+        (save_checkpoint(tmp_path, checkpoint(step)) / "weights.safetensors").write_bytes(b"torn")
+    assert latest_checkpoint(tmp_path)[0] is None
+    assert save_checkpoint(tmp_path, checkpoint(100)).exists()  # though two are newer by name
+    set_aside_damaged(tmp_path, 100)
+    for step in (200, 300):
+        save_checkpoint(tmp_path, checkpoint(step))
+    found, notes = latest_checkpoint(tmp_path)
+    assert found is not None and same(found, checkpoint(300)) and notes == ()
+    kept = sorted(entry.name for entry in (tmp_path / "checkpoints").iterdir())
+    assert kept == ["damaged-step-0000001000", "step-0000000200", "step-0000000300"]
+
+
+def test_a_moment_of_io_errors_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_checkpoint(tmp_path, checkpoint(1))
+
+    def refused(path: Path) -> bytes:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    with pytest.raises(OSError, match=r"Input/output error: .*step-0000000001"):
+        latest_checkpoint(tmp_path)
 
 
 def test_nothing_whole_starts_over_with_a_note(tmp_path: Path) -> None:

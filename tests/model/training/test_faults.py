@@ -55,6 +55,7 @@ def test_damaged_checkpoints_cost_steps_but_not_the_result(
         assert (result.loss, result.losses) == (whole.loss, whole.losses)
         assert "weights.safetensors: damaged" in result.notes[0]
         assert ("started over" in result.notes[-1]) == (damaged == 2)
+        assert len(list(run.glob("checkpoints/damaged-*"))) == damaged
 
 
 def test_full_disk_while_saving(
