@@ -6,6 +6,7 @@ fifty a second); without bubblewrap all of it is refused. Verdicts follow from c
 sizes; processor time, then wall time, are last resorts and are named in the verdict.
 """
 
+import contextlib
 import json
 import os
 import select
@@ -13,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +25,10 @@ from model.evaluation import bubblewrap
 Sandbox = Literal["allow-list", "bubblewrap"]
 Tests = str | Sequence[tuple[Any, Any]]
 _BATCH = 256  # samples a request
+# What a sample can end its process by; any other signal came from outside.
+_OWN = {signal.SIGPROF, signal.SIGXCPU, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT}
+_OWN |= {signal.SIGFPE, signal.SIGILL}
+_MOST_KILLS = 3  # from outside, in a row
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +119,19 @@ class Worker:
         self._stop()
 
     def grade(self, requests: Sequence[dict[str, Any]]) -> list[Verdict]:
-        """A verdict for each request; one that ends the process fails, the others are retried."""
+        """A verdict for each request; one that ends the process fails, the others are retried.
+
+        Retried are all, too, where something else ended it. RuntimeError where it never lasts.
+        """
         verdicts: list[Verdict] = []
+        kills = 0
         while len(verdicts) < len(requests):
             batch = requests[len(verdicts) : len(verdicts) + _BATCH]
-            process = self._started()
-            verdicts += self._replies(process, batch)
-            if process.returncode is not None:
-                self._process = None
+            found = self._replies(self._started(), batch)
+            kills = 0 if found else kills + 1
+            if kills == _MOST_KILLS:
+                raise RuntimeError(f"the grading process was killed from outside {kills} times")
+            verdicts += found
         return verdicts
 
     def _started(self) -> subprocess.Popen[bytes]:
@@ -142,8 +152,11 @@ class Worker:
 
     def _replies(
         self, process: subprocess.Popen[bytes], batch: Sequence[dict[str, Any]]
-    ) -> Iterable[Verdict]:
-        """Verdicts in order, up to all of the batch or the first item that ended the process."""
+    ) -> list[Verdict]:
+        """Verdicts in order, up to all of the batch or the first item that ended the process.
+
+        Where something else ended it, up to the item at hand.
+        """
         assert process.stdin is not None and process.stdout is not None
         limits = self._limits
         message = {"items": batch, "steps": limits.steps, "cpu_seconds": limits.cpu_seconds}
@@ -151,15 +164,17 @@ class Worker:
             process.stdin.write(json.dumps(message).encode() + b"\n")
             process.stdin.flush()
         except BrokenPipeError:
-            process.wait()
+            if self._ended(process, timeout=False) is None:
+                return []
             raise RuntimeError("the grading process does not start") from None
         verdicts: list[Verdict] = []
         buffer = b""
         while len(verdicts) < len(batch):
             chunk = _read(process.stdout.fileno(), time.monotonic() + limits.wall_seconds)
             if not chunk:
-                timeout = chunk is None
-                verdicts.append(Verdict(False, self._ended(process, timeout)))
+                reason = self._ended(process, timeout=chunk is None)
+                if reason is not None:
+                    verdicts.append(Verdict(False, reason))
                 break
             *lines, buffer = (buffer + chunk).split(b"\n")
             for line in lines:
@@ -167,8 +182,8 @@ class Worker:
                 verdicts.append(Verdict(passed, reason))
         return verdicts
 
-    def _ended(self, process: subprocess.Popen[bytes], timeout: bool) -> str:
-        """Why the process gave no reply; it is gone afterwards."""
+    def _ended(self, process: subprocess.Popen[bytes], timeout: bool) -> str | None:
+        """What of the sample kept the process from replying, None for nothing; it is gone."""
         if timeout:
             process.kill()
         status = process.wait()
@@ -177,6 +192,8 @@ class Worker:
             return f"last resort: no verdict within {self._limits.wall_seconds:g} s of wall time"
         if -status in (signal.SIGPROF, signal.SIGXCPU):
             return f"more than {self._limits.cpu_seconds:g} s of processor time"
+        if status < 0 and -status not in _OWN:
+            return None
         return f"killed the worker (status {status})"
 
     def _stop(self) -> None:
@@ -186,7 +203,8 @@ class Worker:
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
-                pipe.close()
+                with contextlib.suppress(BrokenPipeError):  # of what was not written any more
+                    pipe.close()
         self._process = None
 
 

@@ -2,7 +2,7 @@
 
 Run as a script. A request is one JSON line {"items", "steps", "cpu_seconds"}; the reply is one
 line [index, passed, reason] an item, written as soon as it is known, so that the item that kills
-this process is the first without one.
+this process is the first without one. Requests to stop or to save are for others: they are ignored.
 """
 
 import json
@@ -13,7 +13,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-if __name__ == "__main__":  # started without a search path
+if __name__ == "__main__":
+    for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)  # a cluster signals every process; our parent decides
+    # started without a search path
     sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from model.evaluation.allow_list import SAFE_BUILTINS, check_tree, parse

@@ -63,6 +63,7 @@ def conclude(
             interruption.check(f"{folder}: stopped before the pass rates")
             with precision(spec.execution):
                 rows = pass_rates(state, dataset)
+            interruption.check(f"{folder}: stopped during the pass rates")
             write_samples(folder / SAMPLES_NAME, rows)
     with state.watch.stage("save"):
         metrics.flush(sync=True)

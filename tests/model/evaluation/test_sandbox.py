@@ -1,5 +1,6 @@
 """Verdicts on right, wrong and hostile samples that the allow-list lets through."""
 
+import signal
 import time
 
 import pytest
@@ -82,6 +83,38 @@ def test_a_sample_that_ends_the_process_fails_alone() -> None:
     found = grade_batch([item(body) for body in bodies], limits=Limits(cpu_seconds=0.3))
     assert [v.passed for v in found] == [True, False, True, False, True]
     assert found[1].reason == "more than 0.3 s of processor time"
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT])
+def test_requests_to_stop_are_not_for_the_grading_process(number: signal.Signals) -> None:
+    with Worker(Limits()) as worker:
+        (first,) = worker.grade([request(item(GOOD))])
+        process = worker._process
+        assert first.passed and process is not None
+        process.send_signal(number)
+        (second,) = worker.grade([request(item(GOOD))])
+        assert second.passed and worker._process is process
+
+
+def test_a_kill_from_outside_is_never_a_samples_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = "\n for i in range(9999): pass\n return x+1"
+    requests = [request(item(slow + " " * n)) for n in range(100)]
+    with Worker(Limits()) as worker:
+        assert all(v.passed for v in worker.grade(requests[:1]))
+        for _ in range(2):
+            assert worker._process is not None
+            worker._process.kill()
+            assert all(v.passed for v in worker.grade(requests))
+        started = worker._started
+
+        def doomed() -> object:
+            process = started()
+            process.kill()
+            return process
+
+        monkeypatch.setattr(worker, "_started", doomed)
+        with pytest.raises(RuntimeError, match="killed from outside 3 times"):
+            worker.grade(requests)
 
 
 def test_wall_time_is_the_last_resort_and_says_so() -> None:

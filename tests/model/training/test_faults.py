@@ -14,7 +14,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from model.training import checkpoint as checkpoints  # noqa: E402
-from model.training import loop  # noqa: E402
+from model.training import finish, loop  # noqa: E402
 from model.training.checkpoint import latest_checkpoint  # noqa: E402
 from model.training.interruption import Interruption, RunInterrupted  # noqa: E402
 from model.training.load import load_checkpoint_model  # noqa: E402
@@ -96,6 +96,24 @@ def test_full_disk_while_writing_the_result(
     assert not list(tmp_path.glob("*result*"))
     monkeypatch.setattr(loop, "train_step", None)  # only the evaluation is left to do
     assert train(spec, data_folder=data_folder, run_folder=tmp_path).restarts == 1
+
+
+def test_a_stop_during_the_pass_rates_leaves_no_samples_and_no_result(
+    make_spec: SpecMaker, data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, real = Interruption(), finish.pass_rates
+
+    def signalled(*about: Any) -> Any:
+        asked.stop = True
+        return real(*about)
+
+    monkeypatch.setattr(finish, "pass_rates", signalled)
+    with pytest.raises(RunInterrupted, match="during the pass rates"):
+        train(make_spec(steps=10), data_folder=data_folder, run_folder=tmp_path, interruption=asked)
+    assert not (tmp_path / "samples.csv").exists() and not (tmp_path / "result.json").exists()
+    asked.stop = False
+    monkeypatch.undo()
+    assert train(make_spec(steps=10), data_folder=data_folder, run_folder=tmp_path).restarts == 1
 
 
 def test_second_trainer_is_refused(make_spec: SpecMaker, data_folder: Path, tmp_path: Path) -> None:
