@@ -59,7 +59,7 @@ def lacks(execution: Execution, head_dim: int) -> str:
     cores = len(os.sched_getaffinity(0))
     if device == "cuda" and not torch.cuda.is_available():
         return "device = 'cuda', and no CUDA device is visible"
-    if device == "cuda" and dtype == "bfloat16" and best_dtype(device) != dtype:
+    if dtype == "bfloat16" and best_dtype(device) != dtype:
         return f"dtype = 'bfloat16', which {device_name(device)} only emulates"
     if attention not in available_attention(device, DTYPES[dtype], head_dim):
         return f"attention = {attention!r}, which does not run on its {device} in {dtype}"

@@ -73,6 +73,14 @@ def test_versions_name_what_computes() -> None:
     assert versions()["torch"] == torch.__version__
 
 
+def test_a_cpu_that_only_emulates_bfloat16_lacks_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    half = Execution(dtype="bfloat16")
+    for native in (False, True):
+        for instructions in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+            monkeypatch.setattr(torch.cpu, instructions, lambda native=native: native)
+        assert ("only emulates" in lacks(half, 8)) == (not native)
+
+
 def test_a_machine_names_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = Execution()
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
