@@ -36,6 +36,7 @@ STATES = (
     "node_fail",
     "preempted",
     "cancelled",
+    "not_submitted",  # sbatch refused its job, or has not answered yet
     "lost",  # it was submitted, and Slurm knows nothing of it
 )
 COLUMNS = (
@@ -64,8 +65,9 @@ def status(folder: Path) -> pd.DataFrame:
 
     `loss` is the held-out loss of a finished run, else the last training loss; `eta_seconds` what
     is left of a run at its own pace, or at the plan's where it has not begun. Hours are those of
-    the GPUs or cores that a run has; used ones are known of a cluster only. What Slurm did not
-    answer stands in `table.attrs["problems"]`.
+    the GPUs or cores that a run has, from the start of its worker to its end: what a job holds
+    before (its `setup`) and beside it is in no run. Used ones are known of a cluster only. What
+    Slurm did not answer stands in `table.attrs["problems"]`.
     """
     import pandas as pd
 
@@ -137,7 +139,8 @@ def _hours(home: Path, run: Outline, view: View) -> dict[str, Any]:
     execution = run.execution or Execution()
     planned = run.expected_seconds / 3600
     if task is not None:
-        planned *= run_devices(execution, task.job.resources)
+        resources = task.job.resources
+        planned *= run_devices(execution, resources) / resources.tasks
     return {
         "device": "gpu" if execution.device == "cuda" else "core",
         "hours_used": attempts.device_hours(home, attempts.read(home)) if task else None,

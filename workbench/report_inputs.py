@@ -11,8 +11,10 @@ import pandas as pd
 from fits.passes.counts import pass_rates
 from model.records import to_json
 from reports.inputs import ReportInputs
-from sweeps.layout import SWEEP_NAME, kept_sweep
+from sweeps.layout import SWEEP_NAME, kept_sweep, run_folder
 from sweeps.planned import Plan, load_plan
+from sweeps.slurm import attempts
+from sweeps.slurm.submission import submissions
 from sweeps.sweep_file import Sweep
 from sweeps.table import collect, curves, samples
 from workbench import ledger
@@ -48,7 +50,7 @@ def gather(folder: Path, *, wall: Mapping[str, float], anchor: str | None = None
     unread = [text for frame in (table, counts, steps) for text in frame.attrs["problems"]]
     return ReportInputs(
         title=f"{sweep.name}: predicted against actual",
-        family=family_facts(sweep, planned, table),
+        family=family_facts(sweep, planned, table) | slurm_facts(folder, planned),
         runs=table,
         curves=steps,
         samples=counts,
@@ -106,6 +108,27 @@ def family_facts(
             seen = sorted({str(value) for value in table[column].dropna()})
             facts[column] = ", ".join(seen)
     return facts
+
+
+def slurm_facts(folder: Path, planned: Plan) -> dict[str, str]:
+    """Where the runs trained on Slurm, as their starts and the submissions tell it; empty: not."""
+    homes = [run_folder(folder, str(run.run_id)) for run in planned.runs]
+    starts = [start for home in homes for start in attempts.read(home)]
+    if not starts:
+        return {}
+    used = {start.submission for start in starts}
+    records = [record for _, record in submissions(folder) if record.number in used]
+    jobs, nodes = {start.job for start in starts}, sorted({start.node for start in starts})
+    most = max((job.resources.nodes for record in records for job in record.jobs), default=1)
+    shown = nodes if len(nodes) <= 4 else [*nodes[:4], f"{len(nodes) - 4} more"]
+    places = f"of up to {most} nodes" if most > 1 else f"on {', '.join(shown)}"
+    facts = {
+        "cluster": ", ".join(sorted({record.cluster for record in records if record.cluster})),
+        "profile": ", ".join(sorted({record.profile.name for record in records})),
+        "jobs": f"{len(jobs)}, {places}",
+        "starts of runs": f"{len(starts)} for {len(homes)} runs",
+    }
+    return {f"Slurm {name}": value for name, value in facts.items() if value}
 
 
 def _manifest(folder: Path, sweep: Sweep) -> dict[str, Any] | None:

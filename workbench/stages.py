@@ -19,9 +19,10 @@ from sweeps.lock import hold
 from sweeps.planned import PlannedRun
 from sweeps.run_files import standing
 from sweeps.slurm import attempts
+from sweeps.slurm.cancel import cancel_runs, is_marked
 from sweeps.slurm.job import say, serve
 from sweeps.slurm.ranks import Rank
-from sweeps.slurm.states import OVER
+from sweeps.slurm.states import OVER, look
 from workbench.cluster import needs, reopen, submit_again
 from workbench.errors import explain
 from workbench.pipeline import (
@@ -38,19 +39,25 @@ from workbench.seal import refuse_broken
 from workbench.target_entries import note_finished, note_started
 
 PATIENCE = 600.0  # seconds for a submission that is being made
+HELD_BACK = "held back: its prediction was refused; `workbench submit` again trains it"
 
 
 def seal(place: Path) -> int:
     """Fit the ladder and seal the predictions."""
-    _, prepared = reopen(place)
+    submission, prepared = reopen(place)
     if not _whole(prepared, prepared.plan.ladder):
         return _again(place)
     with (
         hold(prepared.folder, "pipeline.lock", patience=PATIENCE),
         stage(prepared.folder, "fit"),
     ):
-        for prediction in seal_predictions(prepared):
-            say(prediction_line(prediction))
+        predictions = seal_predictions(prepared)
+    for prediction in predictions:
+        say(prediction_line(prediction))
+    refused = all(prediction.loss.refused for prediction in predictions)
+    if predictions and refused and submission.profile.after_refusal == "stop":
+        say(f"the target is {HELD_BACK}")
+        _hold_back(prepared)
     return 0
 
 
@@ -59,9 +66,12 @@ def target(place: Path, label: str) -> int:
 
     Of several tasks the first does so, and the others follow its worker.
     """
+    _, prepared = reopen(place)
+    if is_marked(_target_home(prepared)):
+        say("the target is cancelled")
+        return 0
     if Rank.read(os.environ).rank:
         return serve(place, label)
-    _, prepared = reopen(place)
     if "seal" in needs(prepared):
         say("the target waits: its prediction is not sealed. `workbench submit` again adds that")
         return 1
@@ -73,7 +83,8 @@ def target(place: Path, label: str) -> int:
 def report(place: Path) -> int:
     """Write the report, with the wall time that the cluster took."""
     _, prepared = reopen(place)
-    if not _whole(prepared, prepared.plan.runs):
+    cancelled = is_marked(_target_home(prepared))  # then the report is of the prediction alone
+    if not _whole(prepared, prepared.plan.ladder if cancelled else prepared.plan.runs):
         return _again(place)
     note_finished(prepared)
     with hold(prepared.folder, "pipeline.lock", patience=PATIENCE):
@@ -104,6 +115,16 @@ def _whole(prepared: Prepared, runs: tuple[PlannedRun, ...]) -> bool:
             say(f"missing: {run.name} ({run.run_id})")
             whole = False
     return whole
+
+
+def _hold_back(prepared: Prepared) -> None:
+    """Take the target out of the queue until a person submits it again."""
+    view = look(prepared.folder, (run.run_id for run in prepared.plan.runs))
+    cancel_runs(prepared.folder, view, [str(prepared.plan.target.run_id)], HELD_BACK)
+
+
+def _target_home(prepared: Prepared) -> Path:
+    return run_folder(prepared.folder, str(prepared.plan.target.run_id))
 
 
 def _again(place: Path) -> int:

@@ -14,11 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from model.records import read_json
 from model.training.lock import HEARTBEAT_NAME
 from sweeps.layout import METRICS_NAME
 
 ATTEMPTS_NAME = "attempts.jsonl"
 CANCELLED_NAME = "cancelled.json"  # a person does not want the run; a later submit removes it
+BY_PERSON = "by `workbench cancel`"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +75,15 @@ def read(home: Path) -> list[Attempt]:
         except (ValueError, KeyError, TypeError):
             continue
     return found
+
+
+def why_cancelled(home: Path) -> str:
+    """Who or what cancelled a run, as its mark says."""
+    try:
+        why: str = read_json(home / CANCELLED_NAME).get("why", BY_PERSON)
+    except (OSError, ValueError):
+        return BY_PERSON
+    return why
 
 
 def stalled(home: Path, submission: int) -> int:

@@ -21,6 +21,7 @@ class Limits:
 
     max_array: int = DEFAULT_MAX_ARRAY  # jobs of an array
     room: int | None = None  # jobs that may still be added to the queue; None: no limit known
+    cluster: str = ""  # its name
     source: str = "Slurm's default"
 
 
@@ -31,13 +32,24 @@ def read_limits(resources: Resources) -> Limits:
         return Limits()
     allowed = max_submit(_associations(), _qos(), resources)
     room = None if allowed is None else allowed - _queued()
-    return Limits(max_array=max_array(config), room=room, source="read from the cluster")
+    return Limits(
+        max_array=max_array(config),
+        room=room,
+        cluster=cluster_name(config),
+        source="read from the cluster",
+    )
 
 
 def max_array(config: str) -> int:
     """Most jobs of an array: MaxArraySize of `scontrol show config`."""
     found = re.search(r"^MaxArraySize\s*=\s*(\d+)", config, re.MULTILINE)
     return int(found.group(1)) if found else DEFAULT_MAX_ARRAY
+
+
+def cluster_name(config: str) -> str:
+    """ClusterName of `scontrol show config`; empty where it is not there."""
+    found = re.search(r"^ClusterName\s*=\s*(\S+)", config, re.MULTILINE)
+    return found.group(1) if found else ""
 
 
 def max_submit(associations: str, qos: str, resources: Resources) -> int | None:

@@ -120,10 +120,11 @@ class Profile:
     target: Resources | None = None  # the ladder's if left out
     service: Resources = field(default_factory=lambda: Resources(time="0:15:00"))
     pack_minutes: float = 30.0  # of expected work a job; longer runs have theirs to themselves
-    throttle: int = 256  # jobs of an array at a time
+    throttle: int = 256  # jobs of an array at a time; a later submit changes it for queued ones
     signal_seconds: int = 120  # before the limit; Slurm may be up to a minute early
     stalls: int = 3  # starts of a run from one step before it is given up
     resubmissions: int = 2  # times that a cluster may submit missing runs again by itself
+    after_refusal: Literal["train", "stop"] = "train"  # the target, if all its seals are refusals
     setup: tuple[str, ...] = ()  # shell lines before the job
     srun: tuple[str, ...] = ()  # arguments of srun, such as "--cpu-bind=none"
     sbatch: dict[str, str] = field(default_factory=dict)  # more options, by name without dashes

@@ -46,6 +46,7 @@ class Submission:
     number: int
     unix_time: float
     generation: int  # 0: by a person; above: the cluster submitted what was missing
+    cluster: str = ""  # its name; empty where it did not tell
     profile: Profile
     data_folder: str
     model_source: str
@@ -101,6 +102,13 @@ def job_name(sweep: str, place: Path, label: str) -> str:
 def save_submission(place: Path, submission: Submission) -> None:
     """Write the record into the submission's folder."""
     write_atomic(place / RECORD_NAME, json.dumps(to_json(submission), indent=1) + "\n")
+
+
+def keep_throttle(place: Path, throttle: int) -> None:
+    """Note that a submission's arrays have another throttle now."""
+    record = load_submission(place)
+    profile = dataclasses.replace(record.profile, throttle=throttle)
+    save_submission(place, dataclasses.replace(record, profile=profile))
 
 
 def with_id(submission: Submission, label: str, job_id: str) -> Submission:

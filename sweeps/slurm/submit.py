@@ -29,6 +29,7 @@ from sweeps.slurm.submission import (
     Job,
     Submission,
     job_name,
+    keep_throttle,
     new_place,
     now,
     save_submission,
@@ -57,7 +58,8 @@ class Draft:
 
     steps: tuple[Step, ...]
     waits: tuple[tuple[str, tuple[str, ...]], ...]  # (queued seal, what it must wait for too)
-    throttles: tuple[str, ...]  # queued arrays whose throttle is not the profile's
+    # (submission, queued array, its throttle) where that is not the profile's
+    throttles: tuple[tuple[Path, str, int], ...]
     throttle: int
 
     @property
@@ -120,6 +122,7 @@ def submit(
     *,
     data_folder: Path,
     chain: str,
+    cluster: str = "",
     generation: int = 0,
     tell: Callable[[str], None] = lambda text: None,
 ) -> tuple[Path, Submission] | None:
@@ -128,8 +131,10 @@ def submit(
     `plan_file` is the plan that the draft was made from; the submission keeps a copy. Raises
     SubmissionFailed where sbatch refuses; what it took before stays and is on record.
     """
-    for array_id in draft.throttles:
-        _scontrol(f"JobId={array_id}", f"ArrayTaskThrottle={draft.throttle}")
+    for home, array_id, before in draft.throttles:
+        if _scontrol(f"JobId={array_id}", f"ArrayTaskThrottle={draft.throttle}"):
+            keep_throttle(home, draft.throttle)
+            tell(f"job {array_id}: throttle {before} -> {draft.throttle}")
     if not draft.steps:
         return None
     place, source = _opened(folder, plan_file)
@@ -139,6 +144,7 @@ def submit(
         number=int(place.name),
         unix_time=now(),
         generation=generation,
+        cluster=cluster,
         profile=profile,
         data_folder=str(data_folder.resolve()),
         model_source=source,
@@ -259,17 +265,18 @@ def _changed(submission: Submission, label: str, dependency: str | None) -> Subm
     return dataclasses.replace(submission, jobs=jobs)
 
 
-def _other_throttles(view: View, throttle: int) -> tuple[str, ...]:
+def _other_throttles(view: View, throttle: int) -> tuple[tuple[Path, str, int], ...]:
     """Queued arrays of submissions whose profile had another throttle."""
     found = set()
-    for _, submission in view.submissions:
+    for home, submission in view.submissions:
         if submission.profile.throttle == throttle:
             continue
         for job in submission.jobs:
             for index in range(len(job.tasks)):
                 state = view.queue.get(job.name, index)
                 if state is not None and state.living:
-                    found.add(state.job_id.partition("_")[0])
+                    array_id = state.job_id.partition("_")[0]
+                    found.add((home, array_id, submission.profile.throttle))
     return tuple(sorted(found))
 
 

@@ -39,7 +39,7 @@ def command(what: What, every: All = False, runs: Runs = RUNS, json: Json = Fals
     if not view.queue.answered:
         raise Failure(
             f"cannot tell what is queued: {'; '.join(view.queue.problems)}",
-            "try again when Slurm's controller answers",
+            "cancel on a machine of the cluster, when its controller answers",
         )
     if run is not None and view.runs[str(run.run_id)].done:
         raise Failure(f"{run.name} has ended already", "there is nothing to cancel")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from sweeps.slurm.limits import DEFAULT_MAX_ARRAY, max_array, max_submit, read_limits
+from sweeps.slurm.limits import DEFAULT_MAX_ARRAY, cluster_name, max_array, max_submit, read_limits
 from sweeps.slurm.profile import Resources
 from tests.sweeps.slurm.fake import FakeSlurm
 
-CONFIG = "MaxArraySize            = 501\nMaxDBDMsgs              = 20024\n"
+CONFIG = "ClusterName     = lab\nMaxArraySize    = 501\nMaxDBDMsgs      = 20024\n"
 ASSOCIATIONS = "teamA||normal|40|\nteamB|gpu|normal||300\nteamB|cpu|long|7|\n"
 QOS = "normal|100||\nlong|60|50|\n"
 
@@ -32,5 +32,6 @@ def test_jobs_in_the_queue_take_room(slurm: FakeSlurm) -> None:
     slurm.answer("squeue", "1_0\n1_1\n2\n")
     found = read_limits(Resources())
     assert (found.max_array, found.room) == (501, 37) and "cluster" in found.source
+    assert found.cluster == "lab" and cluster_name("nothing of the kind") == ""
     slurm.silence("scontrol")
     assert read_limits(Resources()).source == "Slurm's default"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -13,10 +14,10 @@ from sweeps.layout import FAILED_NAME, run_folder
 from sweeps.lock import hold
 from sweeps.planned import Plan, PlannedRun
 from sweeps.slurm.cancel import mark
-from sweeps.slurm.profile import Profile
+from sweeps.slurm.profile import Profile, Resources
 from sweeps.slurm.states import View, look
-from sweeps.slurm.submission import Job, Submission, new_place, save_submission
-from sweeps.status import status
+from sweeps.slurm.submission import Job, Submission, new_place, save_submission, submissions
+from sweeps.status import STATES, status
 from tests.sweeps.slurm.conftest import ids
 from tests.sweeps.slurm.fake import FakeSlurm
 
@@ -108,6 +109,43 @@ def test_what_slurm_does_not_know_is_lost_and_what_it_does_not_say_is_as_before(
     assert state(submitted, run, resolved) == ("waiting", "")
     table = status(submitted)
     assert "Unable to contact" in table.attrs["problems"][0]
+
+
+def test_what_sbatch_did_not_take_is_not_lost(
+    submitted: Path, resolved: Plan, slurm: FakeSlurm
+) -> None:
+    ((place, record),) = submissions(submitted)
+    jobs = tuple(replace(job, job_id=None) for job in record.jobs)
+    save_submission(place, replace(record, jobs=jobs))
+    run = resolved.ladder[0]
+    assert state(submitted, run, resolved) == ("not_submitted", "sbatch did not take its job")
+    assert look(submitted, ids(resolved)).missing(run.run_id) and "not_submitted" in STATES
+    slurm.answer("squeue", f"{NAME}|7_0|PENDING|Priority|\n")  # only its id was not written down
+    assert state(submitted, run, resolved) == ("pending", "Priority")
+
+
+def test_a_mark_says_why(submitted: Path, resolved: Plan, slurm: FakeSlurm) -> None:
+    run = resolved.ladder[0]
+    home = run_folder(submitted, str(run.run_id))
+    mark(home)
+    assert state(submitted, run, resolved) == ("cancelled", "by `workbench cancel`")
+    mark(home, "held back")
+    assert state(submitted, run, resolved) == ("cancelled", "held back")
+    (home / "cancelled.json").write_text("{}")
+    assert state(submitted, run, resolved) == ("cancelled", "by `workbench cancel`")
+
+
+def test_planned_hours_are_those_of_the_dry_run(
+    submitted: Path, resolved: Plan, slurm: FakeSlurm
+) -> None:
+    ((place, record),) = submissions(submitted)
+    wide = Resources(nodes=2, tasks_per_node=2, cpus=4)
+    jobs = tuple(replace(job, resources=wide) for job in record.jobs)
+    save_submission(place, replace(record, jobs=jobs))
+    run = resolved.ladder[0]
+    row = status(submitted).set_index("name").loc[run.name]
+    # Four tasks take a quarter of the time; each of them holds two cores.
+    assert row["hours_planned"] == pytest.approx(2 * run.expected_seconds / 3600)
 
 
 def test_files_come_before_slurm(

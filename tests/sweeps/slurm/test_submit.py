@@ -34,6 +34,7 @@ class Cluster:
 
     def __init__(self, folder: Path, plan: Plan, profile: Profile, slurm: FakeSlurm) -> None:
         self.folder, self.plan, self.profile, self.slurm = folder, plan, profile, slurm
+        self.told: list[str] = []
 
     def draft(self, *needs: Any, **limits: int) -> Draft:
         view = look(self.folder, ids(self.plan))
@@ -47,6 +48,7 @@ class Cluster:
             self.profile,
             data_folder=self.folder,
             chain="workbench.stages",
+            tell=self.told.append,
         )
         return added[0] if added else None
 
@@ -226,7 +228,10 @@ def test_another_throttle_is_given_to_queued_arrays(cluster: Cluster) -> None:
     cluster.submit(*ALL)
     cluster.queue()
     cluster.profile = replace(cluster.profile, throttle=2)
-    assert cluster.submit(*ALL) is None
+    cluster.told.clear()
+    for _ in range(2):  # the second finds it done
+        assert cluster.submit(*ALL) is None
+    assert cluster.told == ["job 1: throttle 8 -> 2", "job 3: throttle 8 -> 2"]
     updates = [words for words in cluster.slurm.calls("scontrol") if words[0] == "update"]
     assert ["update", "JobId=1", "ArrayTaskThrottle=2"] in updates
     assert ["update", "JobId=3", "ArrayTaskThrottle=2"] in updates and len(updates) == 2
