@@ -185,7 +185,12 @@ def _queue(
 def elsewhere(profile: Profile) -> Elsewhere:
     """What the profile says of the machines that will train."""
     execution = profile.execution.execution() if profile.execution else None
-    return Elsewhere(execution=execution, target_threads=profile.resources("target").cpus_per_task)
+    target = profile.resources("target")
+    return Elsewhere(
+        execution=execution,
+        target_threads=target.cpus_per_task,
+        gpus=bool(target.gpus or profile.ladder.gpus),
+    )
 
 
 def _without_chain(view: View) -> View:

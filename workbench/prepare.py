@@ -54,6 +54,7 @@ class Elsewhere:
 
     execution: Execution | None  # None: they are like this one, so it is measured here
     target_threads: int
+    gpus: bool = False  # whether their jobs hold any
 
 
 def cores() -> int:
@@ -101,6 +102,7 @@ def prepare(
     spec = sweep.data.spec()
     with _about(sweep_path):  # a bad grid should fail before minutes go into the data
         plan(sweep)
+        _executions(sweep, folder, elsewhere)
         dataset_folder(spec, runs / DATA_FOLDER)
     manifest = build_dataset(spec, runs / DATA_FOLDER, progress)
     data_folder = runs / DATA_FOLDER / manifest.key
@@ -112,7 +114,8 @@ def prepare(
         from model.training.execution import choose_execution
 
         shape = plan(sweep, manifest).ladder[-1].shape
-        return choose_execution(1, shape, device=place.device, dtype=place.dtype)
+        measured = choose_execution(1, shape, device=place.device, dtype=place.dtype)
+        return _used(measured, elsewhere, "name device, dtype and attention in its [execution]")
 
     execution = freeze_execution(folder, choose, "ladder")
     threads = place.target_threads or (elsewhere.target_threads if elsewhere else cores())
@@ -130,15 +133,43 @@ def prepare(
 
 
 def _executions(sweep: Sweep, folder: Path, elsewhere: Elsewhere | None) -> Assumed | None:
-    """As an earlier run froze it, or else as it is known of the machines elsewhere."""
+    """As an earlier run froze it, or else as it is known of the machines elsewhere.
+
+    Raises ValueError where the sweep or the profile names something else.
+    """
     place, ladder, target = sweep.execution, _frozen(folder, "ladder"), _frozen(folder, "target")
     threads = place.target_threads or (elsewhere.target_threads if elsewhere else 1)
     if ladder is None and elsewhere is not None:
-        named = Execution(device="cuda" if place.device == "cuda" else "cpu")
+        gpus = place.device == "cuda" or (place.device == "auto" and elsewhere.gpus)
+        named = Execution(device="cuda" if gpus else "cpu")
         ladder = _agreed(elsewhere.execution, place) if elsewhere.execution else named
+    elif ladder is not None:
+        _refuse_other(ladder, folder / EXECUTION_NAMES["ladder"], place, elsewhere)
     if ladder is None:
         return None
+    _used(ladder, elsewhere, "set gpus = 0, or plan for GPUs in another folder (--runs)")
     return Assumed(ladder=ladder, target=target or replace(ladder, threads=threads))
+
+
+def _refuse_other(frozen: Execution, path: Path, place: Place, elsewhere: Elsewhere | None) -> None:
+    """Raise ValueError where sweep or profile name what is not in the file of an earlier run."""
+    profile = elsewhere.execution if elsewhere else None
+    for name in ("device", "dtype", "attention"):
+        given = getattr(frozen, name)
+        for who, where in (("the sweep", place), ("the profile's [execution]", profile)):
+            asked = getattr(where, name, "auto")
+            if asked not in ("auto", given):
+                raise ValueError(
+                    f"{who} asks for {name} = {asked!r}, and {path} has frozen {given!r}\n"
+                    f"ask for {given!r}, or plan anew in another folder (--runs)"
+                )
+
+
+def _used(execution: Execution, elsewhere: Elsewhere | None, remedy: str) -> Execution:
+    """The execution; ValueError where it would leave GPUs idle that its jobs hold."""
+    if elsewhere and elsewhere.gpus and execution.device == "cpu":
+        raise ValueError(f"the profile's jobs hold GPUs, and the runs are for the CPU\n{remedy}")
+    return execution
 
 
 def _agreed(execution: Execution, place: Place) -> Execution:

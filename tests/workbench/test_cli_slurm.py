@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from model.records import to_json
+from model.training.spec import Execution
+from sweeps.layout import EXECUTION_NAMES
 from sweeps.throughput import CPU, CUDA, GUESS
 from tests.sweeps.slurm.fake import fake_slurm
-from tests.workbench.tiny import ROOT, Finished, two_lines, write_sweep
+from tests.workbench.tiny import NAME, ROOT, Finished, two_lines, write_sweep
 from workbench.cli import main
 from workbench.prepare import preview
 
@@ -125,6 +129,52 @@ def test_what_slurm_refuses_is_told_by_the_dry_run_and_before_the_data_is_built(
     status, what, remedy = told(capsys, "submit", sweep, "--profile", profile, "--runs", runs)
     assert status == 1 and "invalid partition specified" in what and "the profile" in remedy
     assert not list(runs.glob("data/*")) and slurm.calls("sbatch") == []
+
+
+FROZEN_CPU = Execution(device="cpu", dtype="float32", attention="eager")
+FROZEN_GPU = Execution(device="cuda", dtype="bfloat16", attention="flash")
+OPEN = '[execution]\ndevice = "cuda"\ndtype = "bfloat16"\nattention = "flash"\n'
+
+
+@pytest.mark.parametrize(
+    ("frozen", "jobs", "dtype", "what"),
+    [
+        (FROZEN_CPU, "gpus = 1\n" + OPEN, "auto", "[execution] asks for device = 'cuda', and "),
+        (FROZEN_CPU, "gpus = 1\n", "auto", "jobs hold GPUs, and the runs are for the CPU"),
+        (FROZEN_GPU, "gpus = 1\n" + OPEN, "float32", "the sweep asks for dtype = 'float32', and "),
+        (FROZEN_CPU, "", "bfloat16", "the sweep asks for dtype = 'bfloat16', and "),
+        (
+            replace(FROZEN_GPU, attention="sdpa"),
+            "gpus = 1\n" + OPEN,
+            "auto",
+            "[execution] asks for attention = 'flash', and ",
+        ),
+        (FROZEN_GPU, "gpus = 1\n" + OPEN, "auto", ""),
+        (FROZEN_GPU, "gpus = 1\n", "bfloat16", ""),
+        (FROZEN_CPU, "", "auto", ""),
+    ],
+)
+def test_what_an_earlier_submit_froze_is_not_passed_over(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    frozen: Execution,
+    jobs: str,
+    dtype: str,
+    what: str,
+) -> None:
+    profile, folder = tmp_path / "own.toml", tmp_path / "runs" / NAME
+    profile.write_text(f"[ladder]\ncpus = 4\n{jobs}")
+    folder.mkdir(parents=True)
+    for name in EXECUTION_NAMES.values():
+        (folder / name).write_text(json.dumps(to_json(frozen)))
+    sweep = write_sweep(tmp_path, ('device = "cpu"', ""), ('"float32"', f'"{dtype}"'))
+    words = ("submit", sweep, "--profile", profile, "--dry-run", "--runs", tmp_path / "runs")
+    if not what:
+        assert main([*map(str, words)]) == 0
+        return
+    status, said, remedy = told(capsys, *words)
+    assert status == 2 and what in said and "--runs" in remedy
+    assert "execution.json has frozen" in said or "for the CPU" in said
 
 
 def test_submit_needs_a_cluster_and_says_so(
