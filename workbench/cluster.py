@@ -175,6 +175,7 @@ def _queue(
         profile,
         data_folder=prepared.data_folder,
         chain=STAGES_MODULE,
+        cluster=limits.cluster,
         generation=generation,
         tell=tell,
     )

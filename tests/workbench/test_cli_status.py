@@ -36,6 +36,7 @@ def test_the_table_fits_a_hundred_columns(rows: None, capsys: pytest.CaptureFixt
     assert "1:02:05" in out and "1:01" in out  # what is left, as a clock
     assert "r08-d104-s1: 2 restart(s); killed by signal 9, long" in out
     assert "3 runs: 1 finished, 1 interrupted, 1 unplanned" in out
+    assert "loss: held-out where a run has ended, else of its last training step" in out
 
 
 def test_programs_get_every_column(rows: None, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,6 +18,7 @@ TITLES = ("run", "name", "role", "state", "step", "loss", "left", "FLOPs")
 SLURM_TITLES = ("run", "state", "step", "loss", "left", "restarts", "{}-hours")
 SHORT_REASON = 28
 MANY_ROWS = 200
+ENDED = ("finished", "diverged")
 Watch = Annotated[bool, typer.Option("--watch", help="Again every five seconds, until all ended.")]
 WATCH_SECONDS = 5.0
 
@@ -56,6 +57,8 @@ def _print(folder: Path, runs: list[dict[str, Any]], problems: list[str], out: "
     else:
         _print_rows(str(folder), TITLES, [_shown(run) for run in runs], out)
         notes = [(run, _notes(run)) for run in runs]
+    if any(run["loss"] is not None and run["state"] not in ENDED for run in runs):
+        out.print("loss: held-out where a run has ended, else of its last training step")
     for run, told in notes:
         if told:
             out.print(f"{run['name']}: {'; '.join(told)}")

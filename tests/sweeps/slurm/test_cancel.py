@@ -17,6 +17,7 @@ from sweeps.slurm.submission import load_submission
 from sweeps.slurm.submit import draft_jobs, submit
 from tests.sweeps.slurm.conftest import ids
 from tests.sweeps.slurm.fake import FakeSlurm
+from workbench.cli import main
 
 pytest.importorskip("submitit")
 
@@ -76,6 +77,15 @@ def test_all_means_arrays_of_older_submissions_too(
     (names,) = (word.partition("=")[2].split(",") for word in words if word.startswith("--name"))
     assert sum("-0001-ladder-0-" in name for name in names) == 1
     assert slurm.calls("scancel") == [["2", "4"], ["1", "3"]]
+
+
+def test_where_slurm_is_silent_it_says_where_to_cancel(
+    queued: Path, slurm: FakeSlurm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slurm.silence("squeue")
+    assert main(["cancel", "--all", str(queued)]) == 1
+    assert "do: cancel on a machine of the cluster" in capsys.readouterr().err
+    assert slurm.calls("scancel") == []
 
 
 def test_slurms_refusal_is_told(slurm: FakeSlurm) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from sweeps.slurm.profile import PROFILES, Resources, load_profile
+from sweeps.slurm.profile import PROFILES, Frozen, Price, Profile, Resources, load_profile
 
 
 @pytest.mark.parametrize("path", sorted(PROFILES.glob("*.toml")), ids=lambda path: path.stem)
@@ -22,6 +24,17 @@ def test_there_is_one_for_cpus_one_for_a_node_and_one_for_several() -> None:
     assert cpu.ladder.gpus == 0 and cpu.ladder.cpus > 1
     assert node.ladder.gpus == 8 and node.ladder.nodes == 1
     assert several.resources("target").nodes > 1
+
+
+def test_the_page_for_users_has_every_key_and_its_default() -> None:
+    page = (PROFILES.parents[1] / "docs" / "slurm.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| (\S+) \|", page, re.MULTILINE))
+    for kind in (Profile, Resources, Frozen, Price):
+        for key in fields(kind):
+            assert f"`{key.name}`" in page or f"`[{key.name}]`" in page, key.name
+            if key.name in rows and isinstance(key.default, int | float | str):
+                assert rows[key.name].strip('`"') == f"{key.default}".removesuffix(".0"), key.name
+    assert len(rows) > 8
 
 
 @pytest.mark.parametrize(
