@@ -1,4 +1,4 @@
-"""The jobs of the chain behind a ladder: `python -m workbench.stages STAGE FOLDER [LABEL]`.
+"""The jobs of the chain behind a ladder; their words are STAGE FOLDER [LABEL].
 
 FOLDER is the submission's. `seal` fits and seals, `target` trains the target once that is sealed,
 `report` writes the report. A stage that finds runs missing submits them again, with a new chain,
@@ -20,9 +20,10 @@ from sweeps.planned import PlannedRun
 from sweeps.run_files import standing
 from sweeps.slurm import attempts
 from sweeps.slurm.cancel import cancel_runs, is_marked
-from sweeps.slurm.job import say, serve
+from sweeps.slurm.job import serve
 from sweeps.slurm.ranks import Rank
 from sweeps.slurm.states import OVER, look
+from sweeps.slurm.turns import say
 from workbench.cluster import needs, reopen, submit_again
 from workbench.errors import explain
 from workbench.pipeline import (
@@ -158,7 +159,3 @@ def main() -> int:
         say(f"error: {told.what}")
         say(f"  do: {told.remedy}")
         return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,27 +1,20 @@
-"""What runs inside an allocation: `python -m sweeps.slurm.job FOLDER LABEL`.
+"""What a training job does; its words are FOLDER LABEL.
 
 FOLDER is the submission's, LABEL the array's. The runs of this array index are trained, as many at
-once as the allocation holds. On SIGUSR2 (the time limit is near) the workers save, and the job asks
-to be requeued. On SIGTERM they save, and the job asks only where it is preempted, not cancelled:
-Slurm requeues what it preempts, but not a job that ends before its grace time is over. The exit
-status is 0 only where every run of the job is done.
+once as the allocation holds. Asked to end, the workers save (sweeps/slurm/turns.py says when that
+is, and how the job comes back). The exit status is 0 only where every run of the job is done.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
-import re
-import signal
 import socket
-import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from model.training.result import load_result
 from sweeps.layout import PLAN_NAME, run_folder
@@ -29,20 +22,12 @@ from sweeps.planned import PlannedRun, load_runs
 from sweeps.pool import Event, Place, Pool
 from sweeps.slurm import attempts
 from sweeps.slurm.arrays import execution_of, run_devices
-from sweeps.slurm.client import call
 from sweeps.slurm.ranks import Rank, become_worker
 from sweeps.slurm.submission import WORKERS_FOLDER, Job, Submission, load_submission
+from sweeps.slurm.turns import Asked, own_job, say
 
 SHOWN_SECONDS = 30.0  # between two lines of a run's progress in the job's log
 END_SECONDS = 5.0  # of the grace, left for the requeue
-
-
-class _Asked(BaseException):
-    """A signal asked the job to end; `requeue`: and to come back."""
-
-    def __init__(self, requeue: bool) -> None:
-        super().__init__(requeue)
-        self.requeue = requeue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,15 +44,10 @@ class Allocation:
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Allocation:
         """From Slurm's variables; ValueError outside of a job."""
-        if "SLURM_JOB_ID" not in environment:
-            raise ValueError("not inside of a Slurm job: SLURM_JOB_ID is not set")
-        job_id, index = environment["SLURM_JOB_ID"], environment.get("SLURM_ARRAY_TASK_ID")
-        if index is not None:
-            job_id = f"{environment['SLURM_ARRAY_JOB_ID']}_{index}"
         visible = environment.get("CUDA_VISIBLE_DEVICES", "")
         return cls(
-            job_id=job_id,
-            index=int(index or 0),
+            job_id=own_job(environment),
+            index=int(environment.get("SLURM_ARRAY_TASK_ID", "0")),
             node=environment.get("SLURMD_NODENAME") or socket.gethostname(),
             gpus=tuple(name for name in visible.split(",") if name),
             rank=Rank.read(environment),
@@ -169,7 +149,7 @@ class Work:
 
 
 def serve(place: Path, label: str, *, ledger_head: str | None = None) -> int:
-    """Train the runs of this array index; the exit status of the job."""
+    """Train the runs of this array index; the exit status of the job. Passes Asked on."""
     place = place.resolve()
     submission, given = load_submission(place), Allocation.read(os.environ)
     job = submission.job(label)
@@ -181,18 +161,14 @@ def serve(place: Path, label: str, *, ledger_head: str | None = None) -> int:
     say(f"job {given.job_id} on {given.node}, start {given.restarts + 1}: {len(work.runs)} run(s)")
     pool = work.pool(ledger_head)
     try:
-        with _signals():
-            pool.add(work.runs)
-            pool.train(min(job.slots, len(work.runs)))
-            pool.stop(now=False)
-    except _Asked as asked:
+        pool.add(work.runs)
+        pool.train(min(job.slots, len(work.runs)))
+        pool.stop(now=False)
+    except Asked:
         say("asked to end: saving")
         pool.stop(now=True)
         work.stopped()
-        if asked.requeue or _is_preempted(given.job_id):
-            say("saved: back into the queue")
-            _requeue(given.job_id)
-        return 128 + signal.SIGTERM
+        raise
     except OSError as error:  # as a rule a full disk, which the other runs need too
         say(f"error: {error}: all runs are stopped")
         pool.stop(now=True)
@@ -201,49 +177,7 @@ def serve(place: Path, label: str, *, ledger_head: str | None = None) -> int:
     return 0 if len(pool.done) == len(work.runs) else 1
 
 
-def say(text: str) -> None:
-    """A line, with the time, in the job's log."""
-    print(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), text, flush=True)
-
-
-def _is_preempted(job_id: str) -> bool:
-    """Whether the job is in the grace time that Slurm gives to what it preempts."""
-    told = _scontrol("show", "job", job_id).stdout
-    return "JobState=RUNNING" in told and bool(re.search(r"\bPreemptTime=\d", told))
-
-
-def _requeue(job_id: str) -> None:
-    """Put the job back into the queue; Slurm then ends this process."""
-    done = _scontrol("requeue", job_id)
-    if done.returncode:
-        say(f"could not be requeued ({done.stderr.strip()}); `workbench submit` again goes on")
-
-
-def _scontrol(*words: str) -> subprocess.CompletedProcess[str]:
-    return call("scontrol", *words)
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[None]:
-    """SIGUSR2 and SIGTERM raise _Asked, once; what comes after is not heard."""
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        for each in (signal.SIGUSR2, signal.SIGTERM):
-            signal.signal(each, signal.SIG_IGN)
-        raise _Asked(requeue=number == signal.SIGUSR2)
-
-    for each in (signal.SIGUSR2, signal.SIGTERM):
-        signal.signal(each, ask)
-    yield
-    for each in (signal.SIGUSR2, signal.SIGTERM):
-        signal.signal(each, signal.SIG_DFL)
-
-
 def main() -> int:
     """`FOLDER LABEL` on the command line."""
     place, label = sys.argv[1:]
     return serve(Path(place), label)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

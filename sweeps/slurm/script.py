@@ -24,6 +24,7 @@ from sweeps.slurm.profile import Profile, Resources
 from sweeps.slurm.ranks import SRUN
 from sweeps.slurm.submission import CODE_FOLDER, JOBS_FOLDER
 
+ENTRY = "sweeps.slurm.entry"
 # Where the profile leaves these open, a user's own SBATCH_ACCOUNT and so on hold.
 USUAL = ("account", "partition", "qos", "constraint", "reservation")
 
@@ -38,7 +39,7 @@ class Request:
 
     name: str
     place: Path  # the submission's folder, absolute
-    module: str  # run as `python -m`
+    module: str  # whose main() is called, by sweeps.slurm.entry
     words: tuple[str, ...]  # its arguments
     resources: Resources
     tasks: int = 0  # jobs of the array; 0: no array
@@ -108,7 +109,7 @@ def refusal(request: Request, profile: Profile) -> str:
 
 def _command(request: Request, profile: Profile) -> str:
     python = profile.python or shlex.quote(sys.executable)
-    return f"{python} -u -m {request.module} {shlex.join(request.words)}"
+    return f"{python} -u -m {ENTRY} {request.module} {shlex.join(request.words)}"
 
 
 def _executor(request: Request, profile: Profile) -> Any:
@@ -120,6 +121,12 @@ def _executor(request: Request, profile: Profile) -> Any:
         @classmethod
         def affinity(cls) -> int:
             return 2
+
+        def _make_submission_file_text(self, command: str, uid: str) -> str:
+            text: str = super()._make_submission_file_text(command, uid)
+            if request.tasks:
+                return text
+            return re.sub(r"#SBATCH --signal=.*\n", "", text)  # nothing to save: it hears none
 
         def _make_submission_command(self, submission_file_path: Path) -> list[str]:
             hidden = (name for name in foreign(os.environ) if name not in usual)

@@ -4,7 +4,7 @@
     submit(draft, folder, plan_file, …)      adds it, as one new submission
 
 The chain behind the ladder: `ladder ─afterany→ seal ─afterok→ target ─afterany→ report`. What seals
-and reports is not known here: the chain's jobs are `python -m MODULE STAGE FOLDER`.
+and reports is not known here: the chain's jobs have the words MODULE STAGE FOLDER.
 """
 
 from __future__ import annotations

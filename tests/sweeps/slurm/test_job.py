@@ -28,6 +28,7 @@ from sweeps.slurm.logs import read_logs
 from sweeps.slurm.profile import Profile
 from sweeps.slurm.states import look
 from sweeps.slurm.submit import draft_jobs, submit
+from sweeps.slurm.turns import attend
 from tests.sweeps.slurm.conftest import ids
 from tests.sweeps.slurm.fake import FakeSlurm
 
@@ -84,7 +85,7 @@ class Allocated:
         threading.Thread(target=send, daemon=True).start()
         before = {each: signal.getsignal(each) for each in (signal.SIGUSR2, signal.SIGTERM)}
         try:
-            return serve(self.place, "ladder-0")
+            return attend(lambda: serve(self.place, "ladder-0"))
         finally:
             for each, handler in before.items():
                 signal.signal(each, handler)

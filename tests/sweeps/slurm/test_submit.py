@@ -116,9 +116,11 @@ def test_the_script_says_what_the_profile_asks_and_the_dry_run_is_exact(cluster:
     ):
         assert line in ladder.splitlines()
     assert "--cpus-per-task=2" in ladder.split("srun", 1)[1] and "wckey" not in ladder
-    assert f"-m sweeps.slurm.job {place} ladder-0" in ladder
+    assert f"-m sweeps.slurm.entry sweeps.slurm.job {place} ladder-0" in ladder
+    assert "#SBATCH --signal=USR2@60" in told["target-0"]
+    assert "--signal" not in told["seal"] and "--signal" not in told["report"]
     assert "#SBATCH --kill-on-invalid-dep=yes" in told["target-0"]
-    assert f"-m workbench.stages target {place} target-0" in told["target-0"]
+    assert f"-m sweeps.slurm.entry workbench.stages target {place} target-0" in told["target-0"]
 
 
 def test_gpus_setup_and_more_stand_in_the_script(cluster: Cluster) -> None:
@@ -141,7 +143,7 @@ def test_gpus_setup_and_more_stand_in_the_script(cluster: Cluster) -> None:
         "--account=team",
         "--reservation=night",
         "\nmodule load cuda\n",
-        "--cpu-bind=none apptainer exec image.sif python -u -m sweeps.slurm.job",
+        "--cpu-bind=none apptainer exec image.sif python -u -m sweeps.slurm.entry sweeps.slurm.job",
     ):
         assert part in text
 
