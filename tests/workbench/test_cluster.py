@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,14 +13,17 @@ import pytest
 from sweeps.layout import run_folder
 from sweeps.lock import hold
 from sweeps.planned import load_plan
+from sweeps.slurm.attempts import begin
 from sweeps.slurm.cancel import is_marked, mark
 from sweeps.slurm.profile import Frozen, Profile, Resources
-from sweeps.slurm.submission import load_submission, submissions
+from sweeps.slurm.states import look
+from sweeps.slurm.submission import load_submission, save_submission, submissions
 from tests.sweeps.slurm.fake import FakeSlurm, fake_slurm
 from tests.workbench.tiny import Finished, write_sweep
 from workbench import ledger, stages
 from workbench.cluster import needs, reopen, submit_again, submit_sweep
 from workbench.errors import Failure, InputError
+from workbench.report_inputs import slurm_facts
 
 pytest.importorskip("submitit")
 pytestmark = pytest.mark.slow
@@ -181,7 +185,9 @@ def test_nothing_is_sealed_over_a_result_that_cannot_be_read(
         home.mkdir()
         (home / "result.json").write_text("{")
     name = load_plan(place).ladder[0].name
-    with pytest.raises(ValueError, match=rf"{name}: .*result\.json.* Delete .*result\.json: the run"):
+    with pytest.raises(
+        ValueError, match=rf"{name}: .*result\.json.* Delete .*result\.json: the run"
+    ):
         stages.seal(place)
     assert len(list(submissions(planned.folder))) == 1
 
@@ -207,6 +213,57 @@ def test_mending_takes_the_old_chain_out_of_the_queue_but_itself(
         "seal": "afterany:5",
         "target-0": "afterok:6",
         "report": "afterany:7",
+    }
+
+
+def test_a_target_is_held_back_only_where_its_prediction_was_refused_and_the_profile_says_so(
+    planned: Finished,
+    finished: Finished,
+    slurm: FakeSlurm,
+    queue: Queue,
+) -> None:
+    place = submit(planned)
+    assert place is not None
+    plan, record = load_plan(place), load_submission(place)
+    for run in plan.ladder:  # too short for any law: both headlines are refusals
+        shutil.copytree(finished.folder / str(run.run_id), planned.folder / str(run.run_id))
+    queue("PENDING")
+    assert stages.seal(place) == 0 and slurm.calls("scancel") == []  # a sealed refusal is one too
+    save_submission(place, replace(record, profile=replace(PROFILE, after_refusal="stop")))
+    assert stages.seal(place) == 0
+    target = next(job for job in record.jobs if job.kind == "target")
+    assert slurm.calls("scancel") == [[f"{target.job_id}_0"]]
+    run_id = str(plan.target.run_id)
+    view = look(planned.folder, (run.run_id for run in plan.runs))
+    assert (view.runs[run_id].state, view.runs[run_id].reason) == ("cancelled", stages.HELD_BACK)
+    assert stages.target(place, "target-0") == 0  # had it started before it was cancelled
+    assert stages.report(place) == 0
+    assert {entry.kind for entry in ledger.read(planned.ledger).entries} == {"prediction"}
+    assert json.loads((planned.folder / "report.json").read_text())["loss"]["actual"] is None
+    slurm.answer("squeue", "")
+    again = submit(planned, replace(PROFILE, after_refusal="stop"))  # a person asks for it
+    assert again is not None and not is_marked(run_folder(planned.folder, run_id))
+    assert [job.kind for job in load_submission(again).jobs] == ["target", "report"]
+
+
+def test_a_report_says_where_the_runs_trained(
+    planned: Finished,
+    slurm: FakeSlurm,
+) -> None:
+    slurm.answer("scontrol", "ClusterName = lab\nMaxArraySize = 1001\n")
+    place = submit(planned)
+    assert place is not None
+    plan = load_plan(place)
+    assert slurm_facts(planned.folder, plan) == {}  # nothing has started
+    homes = [run_folder(planned.folder, str(run.run_id)) for run in plan.runs]
+    for home, job, node in zip(homes[:3], ("1_0", "1_0", "3_0"), ("n1", "n1", "n2"), strict=True):
+        begin(home, submission=1, job=job, node=node, devices=1, log=Path("x"))
+    begin(homes[0], submission=1, job="1_0", node="n1", devices=1, log=Path("x"))
+    assert slurm_facts(planned.folder, plan) == {
+        "Slurm cluster": "lab",
+        "Slurm profile": "test",
+        "Slurm jobs": "2, on n1, n2",
+        "Slurm starts of runs": "4 for 5 runs",
     }
 
 
