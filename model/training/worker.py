@@ -5,7 +5,8 @@ text or null}. Out: one JSON object a line, {"run_id", "run_folder", "event", "s
 "loss", "eta", "message"}, where event is "ready" (once, when everything is imported), "progress",
 "done", "failed", "stopped" or "locked" (another process trains it). Importing torch takes seconds,
 a tiny run not many more: hence one process for many runs. It ends at the end of its input, and,
-with a checkpoint saved, on SIGTERM, SIGINT or SIGUSR2, or when nobody reads its output any more.
+with a checkpoint saved, on SIGTERM, SIGINT or SIGUSR2, or when nobody reads its output any more. It
+hears these signals from its first line on: that is why torch comes only with `service`, below.
 
 With `--rank R --size N --master HOST:PORT` it is one of N processes that train a single run. Only
 rank 0 has a job in and messages out; the others follow it and end after it. What befalls one of
@@ -15,168 +16,33 @@ them once the run has begun ends its process with status 1 and no message, and s
 from __future__ import annotations
 
 import argparse
-import contextlib
-import json
 import os
 import sys
-import traceback
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, NoReturn, TextIO
 
-import torch
-
-from model.records import from_json, read_json
-from model.training.device import keep_freed_memory, peak_flops
-from model.training.interruption import Interruption, RunInterrupted, on_signals
-from model.training.lock import RunLocked
-from model.training.loop import follow, train
-from model.training.progress import Progress
-from model.training.ranks import ALONE, Ranks, join
-from model.training.spec import Execution, RunSpec, model_source_hash, run_id
-
-JOB_KEYS = {"spec", "data_folder", "run_folder", "ledger_head"}
-MESSAGE_KEYS = ("run_id", "run_folder", "event", "step", "steps", "loss", "eta", "message")
-
-
-class Worker:
-    """Reads jobs, trains, tells."""
-
-    def __init__(self, out: TextIO, interruption: Interruption, ranks: Ranks = ALONE) -> None:
-        self._out = out
-        self._interruption = interruption
-        self._ranks = ranks
-        self._peaks: dict[Execution, float] = {}
-        self._source = model_source_hash()
-        self._parent = os.getppid()
-
-    def serve(self, lines: TextIO) -> int:
-        """Do the jobs in `lines` in turn; returns the exit status."""
-        self._tell({"event": "ready"})
-        while not (self._interruption.stop or self._ranks.begun()):
-            try:
-                self._interruption.idle = True
-                line = lines.readline()
-            except RunInterrupted:
-                return 0
-            finally:
-                self._interruption.idle = False
-            if not line:
-                return 0
-            if line.strip():
-                self._job(line)
-        return 0
-
-    def _job(self, line: str) -> None:
-        about: dict[str, Any] = {}
-        try:
-            job = _parse(line)
-            about["run_folder"] = job["run_folder"]
-            spec = from_json(RunSpec, read_json(Path(job["spec"])), job["spec"])
-            about |= {"run_id": run_id(spec), "steps": spec.steps}
-            if model_source_hash() != self._source:
-                raise ValueError("the model code changed while this worker ran: start it again")
-            result = train(
-                spec,
-                data_folder=Path(job["data_folder"]),
-                run_folder=Path(job["run_folder"]),
-                progress=lambda progress: self._progress(progress, about),
-                ledger_head=job.get("ledger_head"),
-                peak=self._peak(spec.execution),
-                interruption=self._interruption,
-                ranks=self._ranks,
-            )
-            done = {"event": "done", "step": result.steps, "loss": result.loss}
-            self._tell({**about, **done, "message": str(result.status)})
-        except RunInterrupted as stop:
-            self._tell({**about, "event": "stopped", "message": str(stop)})
-        except RunLocked as held:
-            if self._ranks.begun():
-                raise
-            self._tell({**about, "event": "locked", "message": str(held)})
-        except (ValueError, OSError, RuntimeError, ImportError) as error:
-            if self._ranks.begun() and _unexpected(error):  # most likely another rank's death
-                raise
-            message = f"{type(error).__name__}: {error}" if _unexpected(error) else str(error)
-            self._tell({**about, "event": "failed", "message": message})
-
-    def _peak(self, execution: Execution) -> float:
-        """Measured once for each way of executing."""
-        if execution not in self._peaks:
-            self._peaks[execution] = peak_flops(execution)
-        return self._peaks[execution]
-
-    def _progress(self, progress: Progress, about: dict[str, Any]) -> None:
-        if os.getppid() != self._parent:
-            self._interruption.stop = True
-        told = {"step": progress.step, "loss": progress.loss, "eta": progress.eta}
-        self._tell({**about, "event": "progress", **told, "message": progress.stage})
-
-    def _tell(self, message: dict[str, Any]) -> None:
-        full = {**dict.fromkeys(MESSAGE_KEYS), "message": "", **message}
-        try:
-            self._out.write(json.dumps(full) + "\n")
-            self._out.flush()
-        except BrokenPipeError:
-            self._interruption.stop = True
-
-
-def _parse(line: str) -> dict[str, Any]:
-    job = json.loads(line)
-    if not isinstance(job, dict) or set(job) - JOB_KEYS or JOB_KEYS - set(job) - {"ledger_head"}:
-        raise ValueError(f"a job has the keys {', '.join(sorted(JOB_KEYS))}; got {line.strip()}")
-    return job
-
-
-def _unexpected(error: BaseException) -> bool:
-    return isinstance(error, RuntimeError | ImportError)
-
-
-def attend(ranks: Ranks, interruption: Interruption) -> int:
-    """Follow rank 0 through its run; returns the exit status."""
-    with contextlib.suppress(RunInterrupted):
-        follow(ranks, interruption)
-    return 0
+from model.training.interruption import Interruption, on_signals
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Serve standard input, or follow."""
-    parser = argparse.ArgumentParser(prog="python -m model.training.worker")
-    parser.add_argument("--rank", type=int, default=0)
-    parser.add_argument("--size", type=int, default=1)
-    parser.add_argument("--master", default="", help="HOST:PORT of rank 0")
-    given = parser.parse_args(words)
-    keep_freed_memory()
-    torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])  # the first one imports for a second
     interruption = Interruption()
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as out, on_signals(interruption):
-        os.dup2(2, 1)  # whatever else prints must not stand between the messages
-        if given.size > 1:
-            _as_rank(given.rank, given.size, given.master, out, interruption)
-        try:
-            return Worker(out, interruption).serve(sys.stdin)
-        except KeyboardInterrupt:
-            return 130
+    with on_signals(interruption):
+        parser = argparse.ArgumentParser(prog="python -m model.training.worker")
+        parser.add_argument("--rank", type=int, default=0)
+        parser.add_argument("--size", type=int, default=1)
+        parser.add_argument("--master", default="", help="HOST:PORT of rank 0")
+        given = parser.parse_args(words)
+        from model.training.service import Worker, serve_as_rank, warm_up
 
-
-def _as_rank(
-    rank: int, size: int, master: str, out: TextIO, interruption: Interruption
-) -> NoReturn:
-    """Be one of several processes, and leave without farewell: peers may be gone already."""
-    status = 1
-    try:
-        ranks = join(rank, size, master)
-        if ranks.first:
-            status = Worker(out, interruption, ranks).serve(sys.stdin)
-        else:
-            status = attend(ranks, interruption)
-        ranks.part()
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        out.flush()
-        sys.stderr.flush()
-        os._exit(status)
+        warm_up()
+        with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:
+            os.dup2(2, 1)  # whatever else prints must not stand between the messages
+            if given.size > 1 and not interruption.stop:
+                serve_as_rank(given.rank, given.size, given.master, out, interruption)
+            try:
+                return Worker(out, interruption).serve(sys.stdin)
+            except KeyboardInterrupt:
+                return 130
 
 
 if __name__ == "__main__":

@@ -66,6 +66,45 @@ def worker(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         process.kill()
 
 
+# The worker, but a signal comes at the moment when it begins to import torch.
+EARLY = """
+import os, runpy, sys
+
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name == "torch":
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), number)
+
+sys.meta_path.insert(0, Finder())
+number = int(sys.argv.pop(1))
+runpy.run_module("model.training.worker", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("words", [(), ("--rank", "1", "--size", "2", "--master", "localhost:1")])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+def test_a_signal_while_torch_is_imported_ends_it_in_order(
+    number: signal.Signals, words: tuple[str, ...]
+) -> None:
+    command = [sys.executable, "-c", EARLY, str(int(number)), *words]
+    done = subprocess.run(command, input="", capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_it_ends_without_a_word_when_nobody_reads() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "model.training.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()  # before it says that it is ready
+        assert process.stderr.read() == "" and process.wait(timeout=30) == 0
+
+
 def test_trains_one_run_after_another(worker: Talk, make_spec: SpecMaker) -> None:
     for name, steps in (("first", 12), ("second", 14)):
         spec = make_spec(steps=steps)
