@@ -2,14 +2,15 @@
 
 A run is done when its folder has a valid `result.json`, whatever a worker said. A worker that dies
 is replaced and its run tried again; a run that fails, or whose result cannot be read, leaves
-`failed.json`, and the others go on. A run that somebody else trains is waited for. Stopped, the
-workers save checkpoints and end.
+`failed.json`, and the others go on. A run that somebody else trains is waited for, and left where
+nothing else is to do for too long. Stopped, the workers save checkpoints and end.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -19,6 +20,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Literal
 
 from model.records import to_json, write_atomic
+from model.training.lock import LOCK_NAME
 from model.training.result import load_result
 from sweeps.cost import longest_first
 from sweeps.layout import FAILED_NAME, SPEC_NAME, run_folder
@@ -74,6 +76,7 @@ class Place:
     unwanted: Callable[[PlannedRun], str] = _nothing  # why to leave a run; asked all the time
     refuses: Callable[[PlannedRun], str] = _nothing  # why to fail it; asked before each start
     settings: Callable[[int], tuple[str, ...]] = _no_settings  # NAME=value for a worker, by number
+    patience: float = math.inf  # seconds that only runs which others train are waited for
 
     @property
     def job(self) -> dict[str, Any]:
@@ -94,6 +97,8 @@ class Pool:
         self._workers: dict[int, WorkerProcess] = {}
         self._busy: dict[int, PlannedRun] = {}
         self._not_before: dict[str, float] = {}
+        self._held: dict[str, str] = {}  # who trains the runs that are waited for
+        self._moved = time.monotonic()  # when a run last went on here
         self._inbox: SimpleQueue[Message] = SimpleQueue()
 
     def add(self, runs: Iterable[PlannedRun]) -> None:
@@ -112,6 +117,8 @@ class Pool:
             for number in range(workers):
                 if number not in self._busy and not self._assign(number):
                     break
+            if not self._busy and time.monotonic() - self._moved > self._place.patience:
+                self._leave_held()
             try:
                 message = self._inbox.get(timeout=POLL_SECONDS)
             except Empty:
@@ -137,6 +144,7 @@ class Pool:
             early = time.monotonic() < self._not_before.get(str(run.run_id), 0.0)
             if early or is_trained(home):  # a worker that outlived its parent trains it
                 self._waiting.append(run)
+                self._tell_held(run, home)
             elif not (self._is_over(run, "done") or self._is_left(run) or self._is_refused(run)):
                 self._start(number, run, home)
                 return True
@@ -173,6 +181,8 @@ class Pool:
         run = self._busy.get(number)
         if run is None or content.get("run_id") not in (None, run.run_id):
             return
+        if content.get("event") != "locked":
+            self._moved = time.monotonic()
         if content.get("event") == "progress":
             step, loss, eta = content.get("step") or 0, content.get("loss"), content.get("eta")
             self._place.listen(
@@ -189,6 +199,7 @@ class Pool:
             del self._busy[number]
             said = (content.get("message") or "").partition("\n")[0]
             self._place.listen(Event(kind="locked", run=run, worker=number, message=said))
+            self._held[str(run.run_id)] = said
             self._not_before[str(run.run_id)] = time.monotonic() + LOCKED_SECONDS
             self._waiting.append(run)
 
@@ -196,6 +207,7 @@ class Pool:
         """A worker died: forget it, and try its run again or give it up."""
         del self._workers[worker.number]
         status = worker.wait(self._place.grace)
+        self._moved = time.monotonic()
         run = self._busy.pop(worker.number, None)
         if run is None or self._is_over(run, "done", worker.number):
             return
@@ -248,10 +260,12 @@ class Pool:
         """Whether the run is not wanted (any more); if so that is noted and told."""
         reason = self._place.unwanted(run)
         if reason:
-            assert run.run_id is not None
-            self.left[run.run_id] = reason
-            self._place.listen(Event(kind="left", run=run, message=reason))
+            self._leave(run, reason)
         return bool(reason)
+
+    def _leave(self, run: PlannedRun, reason: str) -> None:
+        self.left[str(run.run_id)] = reason
+        self._place.listen(Event(kind="left", run=run, message=reason))
 
     def _is_refused(self, run: PlannedRun) -> bool:
         """Whether there is something against starting the run; if so it has failed."""
@@ -265,6 +279,20 @@ class Pool:
         for number, run in self._busy.items():
             if self._place.unwanted(run):
                 self._workers[number].terminate()
+
+    def _tell_held(self, run: PlannedRun, home: Path) -> None:
+        """Say once who trains a run that is waited for."""
+        if str(run.run_id) not in self._held:
+            with contextlib.suppress(OSError):
+                holder = (home / LOCK_NAME).read_text(encoding="utf-8", errors="replace").strip()
+                said = self._held[str(run.run_id)] = f"being worked on by {holder}"
+                self._place.listen(Event(kind="locked", run=run, message=said))
+
+    def _leave_held(self) -> None:
+        """Leave what others train: nothing else is to do here."""
+        for run in self._waiting:
+            self._leave(run, self._held.get(str(run.run_id), "being worked on by another process"))
+        self._waiting.clear()
 
     def _home(self, run: PlannedRun) -> Path:
         assert run.run_id is not None

@@ -35,7 +35,7 @@ class Attempt:
     log: str  # standard error of its worker
     begun: float  # seconds since 1970
     ended: float | None
-    how: str  # "done", "failed", "retried", "left", "stopped"; empty: still at it, or killed
+    how: str  # the kind of Event that ended it, or "stopped"; empty: still at it, or killed
 
 
 def saved_step(home: Path) -> int:
@@ -90,6 +90,8 @@ def stalled(home: Path, submission: int) -> int:
     """How often in a row this submission started the run from the step where it stands now."""
     step, count = saved_step(home), 0
     for attempt in reversed(read(home)):
+        if attempt.how == "locked":  # another trained it
+            continue
         if attempt.submission != submission or attempt.step != step:
             break
         count += 1

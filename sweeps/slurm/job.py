@@ -27,6 +27,9 @@ from sweeps.slurm.submission import WORKERS_FOLDER, Job, Submission, load_submis
 from sweeps.slurm.turns import Asked, own_job, say
 
 SHOWN_SECONDS = 30.0  # between two lines of a run's progress in the job's log
+# With nothing left but runs that others train; then the chain decides. Less than ranks wait for the
+# first (model/training/ranks.py: JOIN), which starts no worker while another holds the run.
+HELD_SECONDS = 180.0
 END_SECONDS = 5.0  # of the grace, left for the requeue
 
 
@@ -81,6 +84,7 @@ class Work:
             unwanted=self._unwanted,
             refuses=self._stalled,
             settings=self._settings,
+            patience=HELD_SECONDS,
         )
         words = self._given.rank.words(os.environ)
         return Pool(dataclasses.replace(place, command=(*place.command, *words)))

@@ -52,6 +52,9 @@ def test_only_starts_from_where_it_stands_count_as_stalled(tmp_path: Path) -> No
     checkpoint(tmp_path, 30)
     assert attempts.stalled(tmp_path, 1) == 2
     assert attempts.stalled(tmp_path, 2) == 0  # a new submission begins a new count
+    start(tmp_path, 100.0, step=30)
+    attempts.end(tmp_path, "locked")  # that was no start
+    assert attempts.stalled(tmp_path, 1) == 2
     checkpoint(tmp_path, 31)
     assert attempts.stalled(tmp_path, 1) == 0
 

@@ -18,6 +18,7 @@ import pytest
 
 from model.records import canonical
 from sweeps.layout import FAILED_NAME, run_folder
+from sweeps.lock import hold
 from sweeps.planned import Plan
 from sweeps.pool import Place
 from sweeps.slurm import attempts, job
@@ -224,6 +225,31 @@ def test_a_run_that_is_cancelled_while_it_trains_is_saved(allocated: Allocated) 
     threading.Thread(target=cancel, daemon=True).start()
     assert serve(allocated.place, "ladder-0") == 1
     assert sorted(attempts.saved_step(allocated.home(n)) for n in range(3)) == [0, 7, 7]
+
+
+def test_a_run_that_another_trains_is_named_and_waited_for_and_then_left_to_the_chain(
+    allocated: Allocated, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(job, "HELD_SECONDS", 1.0)
+    held, freed = threading.Event(), threading.Event()
+
+    def train() -> None:
+        with hold(allocated.home(1), "lock"):
+            held.set()
+            freed.wait(20)
+
+    other = threading.Thread(target=train)
+    other.start()
+    held.wait()
+    try:
+        assert serve(allocated.place, "ladder-0") == 1
+    finally:
+        freed.set()
+        other.join()
+    name, out = allocated.plan.ladder[1].name, capsys.readouterr().out
+    assert out.count(f"{name}: locked being worked on by pid {os.getpid()} on ") == 1
+    assert f"{name}: left being worked on by pid" in out and "2 done, 0 failed, 1 left" in out
+    assert attempts.read(allocated.home(1)) == []
 
 
 def test_each_worker_sees_one_gpu_of_the_allocation(

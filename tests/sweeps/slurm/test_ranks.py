@@ -192,6 +192,13 @@ def test_a_death_ends_the_job_and_leaves_the_run_to_the_next(place: Path, tmp_pa
     assert not (home / FAILED_NAME).exists()
 
 
+def test_the_others_wait_longer_for_the_first_than_it_waits_for_a_run_that_is_held() -> None:
+    pytest.importorskip("torch")
+    from model.training.ranks import JOIN
+
+    assert JOIN.total_seconds() > job.HELD_SECONDS + 60  # a minute to start its worker
+
+
 def test_a_job_of_other_tasks_than_were_asked_for_is_refused(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
