@@ -67,7 +67,7 @@ class Work:
         self._logs = place / WORKERS_FOLDER / f"{job.label}-{given.index}"
         self._shown: dict[str, float] = {}
         self._at_work: dict[str, Path] = {}  # folders of the runs that this job has started
-        self._broken = False  # a process of several that train one run has died
+        self.broken = False  # a process of several that train one run has died
         self.runs = load_runs(place / PLAN_NAME, job.tasks[given.index])
 
     def pool(self, ledger_head: str | None) -> Pool:
@@ -109,7 +109,7 @@ class Work:
         return (f"CUDA_VISIBLE_DEVICES={gpus[place % len(gpus)]}",) if gpus else ()
 
     def _unwanted(self, run: PlannedRun) -> str:
-        if self._broken:
+        if self.broken:
             return "its other processes end with it"
         return "cancelled" if (self._home(run) / attempts.CANCELLED_NAME).exists() else ""
 
@@ -142,7 +142,7 @@ class Work:
                 log=self._logs / f"{event.worker}.log",
             )
         elif event.kind == "retried" and self._given.rank.size > 1:
-            self._broken = True  # a new worker would wait for the others in vain
+            self.broken = True  # a new worker would wait for the others in vain
         elif self._at_work.pop(name, None):
             attempts.end(home, event.kind)
 
@@ -177,6 +177,9 @@ def serve(place: Path, label: str, *, ledger_head: str | None = None) -> int:
         say(f"error: {error}: all runs are stopped")
         pool.stop(now=True)
         return 1
+    if work.broken and not pool.failed:
+        say("a process of the run has died: all begin anew from its checkpoint")
+        raise Asked(requeue=True)  # `_stalled` counts
     say(f"{len(pool.done)} done, {len(pool.failed)} failed, {len(pool.left)} left")
     return 0 if len(pool.done) == len(work.runs) else 1
 

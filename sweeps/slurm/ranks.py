@@ -1,8 +1,9 @@
 """One run over all tasks of a job: which rank this process is, and where rank 0 listens.
 
 srun starts one process for each task. The first runs the job as ever, with one worker; the others
-become workers themselves and follow it. They end when it does; `--kill-on-bad-exit` ends all of
-them where one fails, `--wait` where one is left behind.
+become workers themselves and follow it. They end when it does, or where one of them dies, since
+its connections close; the first then asks for a requeue, so srun must not kill it with the others,
+and `--wait` ends what is left behind.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import NoReturn
 from sweeps.slurm.client import call
 from sweeps.worker_process import WORKER_COMMAND, WORKER_FOLDER, settings
 
-SRUN = ("--kill-on-bad-exit=1", "--wait=120")
+SRUN = ("--kill-on-bad-exit=0", "--wait=120")
 PORTS = range(20_000, 32_000)  # below those that systems hand out
 
 

@@ -94,7 +94,7 @@ def test_a_target_on_four_ranks_in_turns_after_a_death_and_once(
     assert time.monotonic() - killed < 30
     assert load_result(home) is None and not (home / "failed.json").exists()
 
-    cluster.wait(lambda: not cluster.queue(), 300)  # the report's job submitted it again
+    cluster.wait(lambda: not cluster.queue(), 300)  # requeued by itself once more
     subprocess.run([sys.executable, "-c", ALONE, folder, tmp_path / "alone"], cwd=ROOT, check=True)
     result, expected = load_result(home), load_result(tmp_path / "alone" / str(run.run_id))
     assert result is not None and result.loss is not None and expected is not None
@@ -104,7 +104,8 @@ def test_a_target_on_four_ranks_in_turns_after_a_death_and_once(
         (expected.run_id, expected.tokens, expected.images, expected.epochs)
     )
     found = attempts.read(home)
-    assert found[2].submission == 2 and found[-1].how == "done" and found[-1].devices == 4
+    assert found[2].job == job and found[-1].how == "done" and found[-1].devices == 4
+    assert not (folder / "slurm" / "0002").exists()
     assert [line.get("final") for line in read_metrics(home / "metrics.jsonl")].count(True) == 1
     assert (home / "log.txt").read_text().count("finished with loss") == 1
     kinds = [entry.kind for entry in ledger.read(tmp_path / "runs" / "ledger.jsonl").entries]

@@ -25,6 +25,7 @@ from sweeps.slurm.profile import Profile, Resources, load_profile
 from sweeps.slurm.ranks import PORTS, Rank, master
 from sweeps.slurm.states import look
 from sweeps.slurm.submit import draft_jobs, scripts, submit
+from sweeps.slurm.turns import Asked
 from tests.sweeps.slurm.conftest import ids
 from tests.sweeps.slurm.fake import FakeSlurm
 
@@ -132,7 +133,7 @@ def test_the_dry_run_shows_tasks_and_what_ends_them_together(
     lines = told["target-0"].splitlines()
     for line in ("--nodes=2", "--ntasks-per-node=8", "--gpus-per-node=8", "--cpus-per-task=8"):
         assert f"#SBATCH {line}" in lines
-    assert "--cpus-per-task=8 --kill-on-bad-exit=1 --wait=120" in told["target-0"].replace("'", "")
+    assert "--cpus-per-task=8 --kill-on-bad-exit=0 --wait=120" in told["target-0"].replace("'", "")
     assert "kill-on-bad-exit" not in told["ladder-0"]
     target = next(step for step in draft.steps if step.kind == "target")
     hours = rung_costs(draft, mixed).set_index("role").loc["target", "hours"]
@@ -184,12 +185,20 @@ def test_another_rank_becomes_a_worker_unless_all_is_done(
     assert serve(place, "ladder-0") == 0 and len(became) == 1
 
 
-def test_a_death_ends_the_job_and_leaves_the_run_to_the_next(place: Path, tmp_path: Path) -> None:
+def test_a_death_ends_the_job_which_comes_back_until_the_run_stalls(
+    place: Path, tmp_path: Path, slurm: FakeSlurm, wide: Profile
+) -> None:
     (tmp_path / "die").touch()
-    assert serve(place, "ladder-0") == 1
+    slurm.forget_calls()
     home = first_run(place)
-    assert [one.how for one in attempts.read(home)] == ["left"]
-    assert not (home / FAILED_NAME).exists()
+    for starts in range(1, wide.stalls + 1):
+        with pytest.raises(Asked) as asked:
+            serve(place, "ladder-0")
+        assert asked.value.requeue
+        assert [one.how for one in attempts.read(home)] == ["left"] * starts
+        assert not (home / FAILED_NAME).exists()
+    assert serve(place, "ladder-0") == 1
+    assert "3 starts from step 0 without progress" in (home / FAILED_NAME).read_text()
 
 
 def test_the_others_wait_longer_for_the_first_than_it_waits_for_a_run_that_is_held() -> None:
