@@ -19,6 +19,7 @@ from model.data.manifest import MANIFEST, Manifest, read_manifest
 from model.data.packed import packed_key
 from model.data.spec import DataSpec
 from model.records import content_hash, sync_folder, to_json
+from model.training.lock import try_lock
 
 Progress = Callable[[str, float], None]  # what is being done, and the share that is done
 
@@ -86,11 +87,12 @@ def build_dataset(spec: DataSpec, folder: Path, progress: Progress | None = None
 
 @contextlib.contextmanager
 def _lock(path: Path, report: Progress) -> Iterator[None]:
-    """Holds an exclusive lock; the system frees it when the process ends, however it ends."""
+    """Holds an exclusive lock; the system frees it when the process ends, however it ends.
+
+    Where the file system has no locks, two builds at once may disturb each other.
+    """
     with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if try_lock(file.fileno()) is False:
             report("waiting for another build of the same dataset", 0.0)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
