@@ -99,9 +99,10 @@ def submit_again(place: Path, own_job: str, tell: Callable[[str], None]) -> Subm
     Raises Failure, saying why, where a person cancelled runs or the profile's resubmissions are
     used up.
     """
-    submission, prepared = reopen(place)
-    folder, profile = prepared.folder, submission.profile
+    folder = place.resolve().parents[1]
     with hold(slurm_folder(folder), "submit.lock", patience=PATIENCE):
+        submission, prepared = reopen(place)
+        profile = submission.profile
         view = look(folder, (run.run_id for run in prepared.plan.runs))
         _refuse_blind(view.queue)
         again = f"`workbench submit` for {prepared.sweep.name} again adds them"
@@ -165,7 +166,9 @@ def _queue(
     limits: Limits = read_limits(profile.resources("ladder"))
     draft = draft_jobs(planned, view, profile, limits, needs=needs(prepared))
     scancel(view.stuck())
-    if generation == 0:
+    if generation:  # what a person has asked for since stays
+        draft = replace(draft, throttles=())
+    else:
         marked = [run_id for run_id in view.runs if view.missing(run_id)]
         unmark(folder, marked)
     added = submit(

@@ -112,8 +112,8 @@ def family_facts(
 
 def slurm_facts(folder: Path, planned: Plan) -> dict[str, str]:
     """Where the runs trained on Slurm, as their starts and the submissions tell it; empty: not."""
-    homes = [run_folder(folder, str(run.run_id)) for run in planned.runs]
-    starts = [start for home in homes for start in attempts.read(home)]
+    begun = [attempts.read(run_folder(folder, str(run.run_id))) for run in planned.runs]
+    starts = [start for found in begun for start in found]
     if not starts:
         return {}
     used = {start.submission for start in starts}
@@ -126,7 +126,7 @@ def slurm_facts(folder: Path, planned: Plan) -> dict[str, str]:
         "cluster": ", ".join(sorted({record.cluster for record in records if record.cluster})),
         "profile": ", ".join(sorted({record.profile.name for record in records})),
         "jobs": f"{len(jobs)}, {places}",
-        "starts of runs": f"{len(starts)} for {len(homes)} runs",
+        "starts of runs": f"{len(starts)} for {sum(map(bool, begun))} runs",
     }
     return {f"Slurm {name}": value for name, value in facts.items() if value}
 

@@ -138,6 +138,23 @@ def test_the_cluster_mends_as_often_as_it_may_and_never_what_a_person_cancelled(
     assert not is_marked(run_folder(planned.folder, run_id))
 
 
+def test_mending_leaves_a_throttle_that_a_person_has_changed_since(
+    planned: Finished,
+    slurm: FakeSlurm,
+    queue: Queue,
+) -> None:
+    first = submit(planned)
+    queue("FAILED")
+    second = submit(planned, replace(PROFILE, throttle=3, pack_minutes=0))
+    assert first is not None and second is not None
+    job = load_submission(second).job("ladder-0")
+    ended = "|FAILED|None|\n".join(f"{job.name}|{job.job_id}_{at}" for at in range(2))
+    slurm.answer("squeue", f"{ended}|PENDING|None|\n")  # one of its jobs is still to come
+    slurm.forget_calls()
+    assert submit_again(first, "2", lambda line: None).submission is not None
+    assert not any("ArrayTaskThrottle" in word for call in slurm.calls("scontrol") for word in call)
+
+
 def test_a_seal_that_failed_is_mended_and_one_that_a_person_cancelled_is_not(
     planned: Finished,
     slurm: FakeSlurm,
@@ -263,7 +280,7 @@ def test_a_report_says_where_the_runs_trained(
         "Slurm cluster": "lab",
         "Slurm profile": "test",
         "Slurm jobs": "2, on n1, n2",
-        "Slurm starts of runs": "4 for 5 runs",
+        "Slurm starts of runs": "4 for 3 runs",
     }
 
 
