@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from model.training.spec import Execution
 from sweeps.layout import run_folder
+from sweeps.lock import is_held
 from sweeps.planned import Outline, load_outlines
 from sweeps.run_files import last_metrics
 from sweeps.slurm import attempts
@@ -71,17 +72,26 @@ def status(folder: Path) -> pd.DataFrame:
     """
     import pandas as pd
 
-    rows, problems = status_rows(folder)
+    rows, problems, _ = status_rows(folder)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     table.attrs["problems"] = problems
     return table
 
 
-def status_rows(folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
-    """(rows of `status`, what Slurm did not answer) without pandas, which takes half a second."""
+def status_rows(folder: Path) -> tuple[list[dict[str, Any]], list[str], bool]:
+    """(rows of `status`, what Slurm did not answer, whether anything may still change by itself).
+
+    Without pandas, which takes half a second.
+    """
     runs = load_outlines(folder)
     view = look(folder, (run.run_id for run in runs))
-    return [_row(folder, run, view) for run in runs], list(view.queue.problems)
+    rows = [_row(folder, run, view) for run in runs]
+    return rows, list(view.queue.problems), is_going(folder, view)
+
+
+def is_going(folder: Path, view: View) -> bool:
+    """Whether any of the runs looked at may still change without anybody's doing."""
+    return view.going(view.runs) or is_held(folder / "pipeline.lock")  # here, by `workbench run`
 
 
 def _row(folder: Path, run: Outline, view: View) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from sweeps.slurm.submission import JOBS_FOLDER, slurm_folder
 
 LOG_NAME = "log.txt"
 POLL_SECONDS = 1.0
+LOOK_SECONDS = 10.0  # between two questions of whether more is to come: each asks Slurm
 
 
 @dataclass(slots=True)
@@ -45,10 +46,12 @@ def sources(folder: Path, run: PlannedRun) -> list[Source]:
     found = {home / LOG_NAME: Source(home / LOG_NAME)}
     for attempt in attempts.read(home):
         jobs = slurm_folder(folder) / f"{attempt.submission:04d}" / JOBS_FOLDER
+        worker = Path(attempt.log)
+        ranks = [*jobs.glob(f"{attempt.job}_[1-9]*_log.out"), *worker.parent.glob("rank-*.log")]
         path = jobs / f"{attempt.job}_0_log.out"
         found.setdefault(path, Source(path, f"{run.name}:"))
-        worker = Path(attempt.log)
-        found.setdefault(worker, Source(worker))
+        for path in (worker, *sorted(ranks)):  # of several ranks, which have the job to themselves
+            found.setdefault(path, Source(path))
     return list(found.values())
 
 
@@ -57,8 +60,10 @@ def read_logs(
 ) -> Iterator[tuple[Path, str]]:
     """(file, line) of all there is about the run; with `follow`, on until that returns False."""
     known: dict[Path, Source] = {}
+    going, looked = follow is not None, -LOOK_SECONDS
     while True:
-        going = follow() if follow is not None else False
+        if follow is not None and time.monotonic() - looked > LOOK_SECONDS:
+            going, looked = follow(), time.monotonic()
         for source in sources(folder, run):
             known.setdefault(source.path, source)
         for source in known.values():

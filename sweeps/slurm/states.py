@@ -60,6 +60,18 @@ class View:
         """Whether a person cancelled the run, and its process still saves."""
         return self.runs[run_id].reason == ENDING
 
+    def going(self, run_ids: Iterable[str]) -> bool:
+        """Whether any of the runs may still change by itself: it runs, or is in the queue.
+
+        Or a job of the chain is, which submits again what is missing; or Slurm does not answer.
+        """
+        open_runs = [run_id for run_id in run_ids if not self.runs[run_id].done]
+        if not open_runs:
+            return False
+        if not self.queue.answered or self.chain("seal") or self.chain("report"):
+            return True
+        return any(self.runs[one].state == "running" or self.living(one) for one in open_runs)
+
     def chain(self, kind: JobKind) -> str | None:
         """Slurm's id of the newest job of that kind, no array, that the queue holds."""
         for _, submission in self.submissions:

@@ -13,6 +13,7 @@ import pytest
 from model.records import to_json
 from model.training.spec import Execution
 from sweeps.layout import EXECUTION_NAMES
+from sweeps.planned import save_plan
 from sweeps.throughput import CPU, CUDA, GUESS
 from tests.sweeps.slurm.fake import fake_slurm
 from tests.workbench.tiny import NAME, ROOT, Finished, two_lines, write_sweep
@@ -187,6 +188,23 @@ def test_submit_needs_a_cluster_and_says_so(
     assert status == 2 and "mine: no such profile" in what and "cpu" in remedy
     status, what, _ = told(capsys, "submit", sweep)
     assert status == 2 and "--profile" in what
+
+
+def test_following_ends_with_a_run_that_failed_and_tells_programs_as_it_goes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep, folder = write_sweep(tmp_path), tmp_path / "runs" / NAME
+    planned = preview(sweep, tmp_path / "runs")[1]
+    home = folder / ("f" * 16)
+    home.mkdir(parents=True)
+    save_plan(replace(planned, runs=(replace(planned.runs[0], run_id=home.name),)), folder)
+    (home / "log.txt").write_text("start at step 0\n")
+    (home / "failed.json").write_text('{"message": "no memory"}')
+    assert main(["logs", "-f", "--json", str(home)]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line) == {"file": str(home / "log.txt"), "line": "start at step 0"}
+    assert main(["status", "--watch", str(folder)]) == 0
+    assert "no memory" in capsys.readouterr().out
 
 
 @pytest.mark.slow

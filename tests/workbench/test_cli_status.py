@@ -24,7 +24,7 @@ def rows(monkeypatch: pytest.MonkeyPatch) -> None:
         base | {"name": "target", "run_id": None, "state": "unplanned", "step": 0,
                 "loss": None, "eta_seconds": 61.0, "restarts": None},
     ]  # fmt: skip
-    monkeypatch.setattr("sweeps.status.status_rows", lambda folder: (made, []))
+    monkeypatch.setattr("sweeps.status.status_rows", lambda folder: (made, [], False))
 
 
 def test_the_table_fits_a_hundred_columns(rows: None, capsys: pytest.CaptureFixture[str]) -> None:

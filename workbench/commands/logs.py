@@ -1,5 +1,6 @@
 """`workbench logs RUN`: what a run wrote, and what its jobs and workers wrote about it."""
 
+from json import dumps
 from pathlib import Path
 from typing import Annotated
 
@@ -9,25 +10,30 @@ from workbench.commands.plan import RUNS, Runs
 from workbench.output import Json, console, emit
 
 Run = Annotated[str, typer.Argument(help="A run's name or id, alone or as DIR/RUN.", metavar="RUN")]
-Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")]
+Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on until no more is to come.")]
 
 
 def command(run: Run, follow: Follow = False, runs: Runs = RUNS, json: Json = False) -> None:
-    """The run's log, the lines of its jobs about it, and its workers' standard error."""
-    from sweeps.layout import run_folder
-    from sweeps.run_files import standing
+    """The run's log, the lines of its jobs about it, and its workers' standard error.
+
+    With --follow and --json one document a line, as it comes.
+    """
     from sweeps.slurm.logs import read_logs
-    from sweeps.slurm.states import OVER
+    from sweeps.slurm.states import look
+    from sweeps.status import is_going
     from workbench.run_names import find_run
 
     folder, found = find_run(run, runs)
-    home = run_folder(folder, str(found.run_id))
     out, shown = console(), Path()
 
     def going() -> bool:
-        return standing(home).state not in OVER
+        return is_going(folder, look(folder, [found.run_id]))
 
     lines = read_logs(folder, found, follow=going if follow else None)
+    if json and follow:  # a line each, as it comes
+        for path, line in lines:
+            print(dumps({"file": str(path), "line": line}), flush=True)
+        return
     if json:
         payload = [{"file": path, "line": line} for path, line in lines]
         emit(payload, as_json=True, people=lambda out: None)

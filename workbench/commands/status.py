@@ -19,7 +19,7 @@ SLURM_TITLES = ("run", "state", "step", "loss", "left", "restarts", "{}-hours")
 SHORT_REASON = 28
 MANY_ROWS = 200
 ENDED = ("finished", "diverged")
-Watch = Annotated[bool, typer.Option("--watch", help="Again every five seconds, until all ended.")]
+Watch = Annotated[bool, typer.Option("--watch", help="Every five seconds, until nothing goes on.")]
 WATCH_SECONDS = 5.0
 
 
@@ -27,12 +27,10 @@ def command(folder: Folder, watch: Watch = False, json: Json = False) -> None:
     """How far the runs of a sweep are: from their folders, and on a cluster one query of Slurm."""
     import time
 
-    from sweeps.slurm.states import OVER
     from sweeps.status import status_rows
 
     while True:
-        runs, problems = status_rows(folder)
-        going = watch and not {run["state"] for run in runs} <= OVER
+        runs, problems, going = status_rows(folder)
 
         def people(
             out: "Console", runs: list[dict[str, Any]] = runs, problems: list[str] = problems
@@ -43,7 +41,7 @@ def command(folder: Folder, watch: Watch = False, json: Json = False) -> None:
 
         payload = {"folder": folder, "runs": runs, "problems": problems}
         emit(payload, as_json=json, people=people)
-        if not going:
+        if not (watch and going):
             return
         time.sleep(WATCH_SECONDS)
 

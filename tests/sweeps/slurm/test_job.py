@@ -21,7 +21,7 @@ from sweeps.layout import FAILED_NAME, run_folder
 from sweeps.lock import hold
 from sweeps.planned import Plan
 from sweeps.pool import Place
-from sweeps.slurm import attempts, job
+from sweeps.slurm import attempts, job, logs
 from sweeps.slurm.cancel import mark
 from sweeps.slurm.job import Allocation, serve
 from sweeps.slurm.limits import Limits
@@ -261,16 +261,23 @@ def test_each_worker_sees_one_gpu_of_the_allocation(
     assert seen <= {"4", "5"} and len(list(allocated.stage.glob("gpu-*"))) == 3
 
 
-def test_logs_gather_what_lies_about_a_run(allocated: Allocated) -> None:
+def test_logs_gather_what_lies_about_a_run(
+    allocated: Allocated, monkeypatch: pytest.MonkeyPatch
+) -> None:
     allocated.behave("die")
     serve(allocated.place, "ladder-0")
     run = allocated.plan.ladder[0]
     (allocated.home(0) / "log.txt").write_text("start at step 0\n")
     jobs = allocated.place / "jobs"
     (jobs / "7_0_0_log.out").write_text(f"x {run.name}: started\nx other: started\n")
+    (jobs / "7_0_2_log.out").write_text("srun: of rank 2\n")
+    (allocated.place / "workers" / "ladder-0-0" / "rank-2.log").write_text("too few cores\n")
+    (jobs / "7_1_0_log.out").write_text("of another job\n")
     lines = [line for _, line in read_logs(allocated.folder, run)]
+    assert {"srun: of rank 2", "too few cores"} <= set(lines) and "of another job" not in lines
     assert "start at step 0" in lines and "no memory left" in lines
     assert f"x {run.name}: started" in lines and "x other: started" not in lines
+    monkeypatch.setattr(logs, "LOOK_SECONDS", 0.0)
     answers = iter([True, False])
     followed = [line for _, line in read_logs(allocated.folder, run, follow=lambda: next(answers))]
     assert followed == lines  # each line once

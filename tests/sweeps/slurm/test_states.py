@@ -17,7 +17,7 @@ from sweeps.slurm.cancel import mark
 from sweeps.slurm.profile import Profile, Resources
 from sweeps.slurm.states import View, look
 from sweeps.slurm.submission import Job, Submission, new_place, save_submission, submissions
-from sweeps.status import STATES, status
+from sweeps.status import STATES, status, status_rows
 from tests.sweeps.slurm.conftest import ids
 from tests.sweeps.slurm.fake import FakeSlurm
 
@@ -180,6 +180,27 @@ def test_missing_is_what_is_neither_done_nor_queued(
     assert missing(view, resolved.ladder) == [False, True, True]
     assert view.runs[str(resolved.ladder[1].run_id)].state == "cancelled"
     assert view.missing(resolved.target.run_id) and view.missing(None)
+
+
+def test_nothing_goes_on_where_all_has_ended_or_failed_and_nobody_will_submit_again(
+    submitted: Path, resolved: Plan, slurm: FakeSlurm, finish: Callable[..., Path]
+) -> None:
+    def going() -> bool:
+        return status_rows(submitted)[2]
+
+    slurm.answer("squeue", f"{NAME}|7_1|PENDING|Priority|\n")
+    assert going()
+    slurm.answer("squeue", "".join(f"{NAME}|7_{at}|NODE_FAIL|None|n2\n" for at in range(3)))
+    assert not going()
+    with hold(run_folder(submitted, str(resolved.ladder[0].run_id)), "lock"):
+        assert going()
+    with hold(submitted, "pipeline.lock"):
+        assert going()
+    slurm.silence("squeue")
+    assert going()  # nobody knows
+    for run in resolved.runs:
+        finish(submitted, run)
+    assert not going()
 
 
 def test_status_adds_slurms_columns_in_one_query(
