@@ -22,11 +22,19 @@ REMEDY = (
     "correct that key; sweeps/slurm/profile.py documents all of them, "
     "sweeps/profiles/cpu.toml shows them"
 )
+SHARED = ("account", "partition", "qos", "constraint")  # of the whole file, or of one kind of job
 
 
 def _within(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
         raise ValueError(f"{name} must lie in [{low:g}, {high:g}], got {value!r}")
+
+
+def _one_line(name: str, *texts: str | None) -> None:
+    """Raise ValueError where a line of a script would become two."""
+    for text in texts:
+        if text is not None and not text.isprintable():
+            raise ValueError(f"{name} must be one line of printable characters, got {text!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +54,8 @@ class Resources:
     constraint: str | None = None
 
     def __post_init__(self) -> None:
+        for name in ("gpu_type", *SHARED):
+            _one_line(name, getattr(self, name))
         _within("nodes", self.nodes, 1, 100_000)
         _within("cpus", self.cpus, 1, 100_000)
         _within("gpus", self.gpus, 0, 1000)
@@ -133,6 +143,10 @@ class Profile:
     price: Price = field(default_factory=Price)
 
     def __post_init__(self) -> None:
+        for name in ("name", "python", *SHARED):
+            _one_line(name, getattr(self, name))
+        _one_line("srun", *self.srun)
+        _one_line("sbatch", *self.sbatch, *self.sbatch.values())
         _within("pack_minutes", self.pack_minutes, 0, 1e5)
         _within("throttle", self.throttle, 1, 1e6)
         _within("signal_seconds", self.signal_seconds, 1, 65535)
@@ -148,9 +162,8 @@ class Profile:
     def resources(self, kind: Literal["ladder", "target", "service"]) -> Resources:
         """What a job of that kind gets, with the file's own account, partition and so on."""
         own = {"ladder": self.ladder, "target": self.target or self.ladder}.get(kind, self.service)
-        shared = ("account", "partition", "qos", "constraint")
         return dataclasses.replace(
-            own, **{name: getattr(own, name) or getattr(self, name) for name in shared}
+            own, **{name: getattr(own, name) or getattr(self, name) for name in SHARED}
         )
 
 
