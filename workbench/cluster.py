@@ -69,7 +69,7 @@ def submit_sweep(
             "submit from a login node of the cluster; --dry-run works anywhere",
         )
     sweep, runs = load_sweep(sweep_path), runs.resolve()
-    folder = runs / sweep.name
+    folder = sweep_folder(runs, sweep.name)
     ledger.check(runs / LEDGER_NAME)
     _rehearse(profile, next_place(folder), tell)
     with hold(slurm_folder(folder), "submit.lock", patience=PATIENCE):
@@ -184,6 +184,17 @@ def _queue(
     )
     place, submission = added if added is not None else (None, None)
     return Submitted(folder=folder, place=place, draft=draft, submission=submission)
+
+
+def sweep_folder(runs: Path, name: str) -> Path:
+    """The sweep's folder; InputError where Slurm would not take its path as it is written."""
+    folder = runs.resolve() / name
+    if {"%", "\\"} & set(str(folder)) or not str(folder).isprintable():
+        raise InputError(
+            f"{str(folder)!r}: Slurm reads % and \\ in a path as patterns, a line's end as an end",
+            "choose another folder with --runs",
+        )
+    return folder
 
 
 def elsewhere(profile: Profile) -> Elsewhere:

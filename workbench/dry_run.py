@@ -12,7 +12,7 @@ from sweeps.slurm.rehearsal import objections
 from sweeps.slurm.states import look
 from sweeps.slurm.submission import next_place
 from sweeps.slurm.submit import draft_jobs, scripts
-from workbench.cluster import STAGES_MODULE, elsewhere
+from workbench.cluster import STAGES_MODULE, elsewhere, sweep_folder
 from workbench.prepare import preview
 
 
@@ -22,7 +22,7 @@ def dry_run(sweep_path: Path, runs: Path, profile: Profile) -> dict[str, Any]:
     As long as the data set is not built, runs have no ids, and all count as missing.
     """
     sweep, planned, assumed = preview(sweep_path, runs, elsewhere(profile))
-    folder = runs.resolve() / sweep.name
+    folder = sweep_folder(runs, sweep.name)
     view = look(folder, (run.run_id for run in planned.runs))
     limits = read_limits(profile.resources("ladder"))
     draft = draft_jobs(planned, view, profile, limits, needs=("seal", "report"), assumed=assumed)

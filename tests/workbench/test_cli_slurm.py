@@ -178,6 +178,16 @@ def test_what_an_earlier_submit_froze_is_not_passed_over(
     assert "execution.json has frozen" in said or "for the CPU" in said
 
 
+@pytest.mark.parametrize("name", ["p%j", "a\nb", "back\\slash"])
+def test_a_path_that_slurm_would_read_as_a_pattern_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    words = ("submit", write_sweep(tmp_path), "--profile", "cpu", "--runs", tmp_path / name)
+    status, what, remedy = told(capsys, *words, "--dry-run")
+    assert status == 2 and "as patterns" in what and "--runs" in remedy
+    assert not (tmp_path / name).exists()
+
+
 def test_submit_needs_a_cluster_and_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
