@@ -34,6 +34,9 @@ ENDED = {
 # Why a waiting job never starts: what it waited for failed, or its node could not launch it.
 NEVER = ("DependencyNeverSatisfied", "launch failed requeued held")
 
+# Why a completing job has failed.
+FAILED = ("NonZeroExitCode", "TimeLimit", "OutOfMemory")
+
 Key = tuple[str, int | None]  # job name, and the index in its array
 
 
@@ -54,7 +57,7 @@ class JobState:
     @property
     def living(self) -> bool:
         """Whether it is in the queue, waiting or at work."""
-        return self.queued and not self.stuck
+        return self.queued and not self.stuck and not self._failed
 
     @property
     def stuck(self) -> bool:
@@ -65,6 +68,11 @@ class JobState:
     def cancelled(self) -> bool:
         """Whether a person cancelled it; Slurm alone cancels what could never start."""
         return self.state in ("CANCELLED", "REVOKED") and not self._never
+
+    @property
+    def _failed(self) -> bool:
+        """Whether only its epilog still runs after it failed; what is requeued has no reason."""
+        return self.state == "COMPLETING" and self.reason in FAILED
 
     @property
     def _never(self) -> bool:

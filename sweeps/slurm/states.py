@@ -170,4 +170,4 @@ def _words(
     reason = job.reason if job.reason not in ("", "NonZeroExitCode") else ""
     if job.state == "COMPLETED":
         reason = "its job completed without it"
-    return ENDED[job.state], reason or f"job {job.job_id}"
+    return ENDED.get(job.state, "failed"), reason or f"job {job.job_id}"

@@ -64,6 +64,7 @@ def state(folder: Path, run: PlannedRun, resolved: Plan) -> tuple[str, str]:
         ("RUNNING", "None", ("waiting", "in job 7_0 on n1")),
         ("EXPEDITING", "None", ("waiting", "in job 7_0 on n1")),
         ("COMPLETING", "None", ("waiting", "in job 7_0 on n1")),
+        ("COMPLETING", "TimeLimit", ("failed", "TimeLimit")),
         ("SUSPENDED", "None", ("suspended", "on n1")),
         ("TIMEOUT", "TimeLimit", ("timeout", "TimeLimit")),
         ("OUT_OF_MEMORY", "OutOfMemory", ("out_of_memory", "OutOfMemory")),

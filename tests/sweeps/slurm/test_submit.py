@@ -189,6 +189,16 @@ def test_a_new_chain_waits_for_ladder_jobs_that_are_still_queued(cluster: Cluste
     assert found == [("seal", "afterany:1"), ("target-0", "afterok:5"), ("report", "afterany:6")]
 
 
+def test_a_seal_that_failed_is_not_waited_for_while_its_epilog_runs(cluster: Cluster) -> None:
+    cluster.submit(*ALL)
+    cluster.queue(ladder="COMPLETED", seal="COMPLETING", target="CANCELLED", report="CANCELLED")
+    listed = (cluster.slurm.place / "squeue.txt").read_text()
+    assert [step.label for step in cluster.draft(*ALL).steps if step.kind == "seal"] == []
+    cluster.slurm.answer("squeue", listed.replace("COMPLETING|None", "COMPLETING|NonZeroExitCode"))
+    found = [step.label for step in cluster.draft(*ALL).steps]
+    assert found[-3:] == ["seal", "target-0", "report"]
+
+
 def test_sealed_targets_wait_for_nothing(cluster: Cluster, finish: Callable[..., Path]) -> None:
     for run in cluster.plan.ladder:
         finish(cluster.folder, run)
