@@ -11,7 +11,6 @@ Bodies: a `prediction` holds at least `target_run_id` and, where one target has 
 predictions, `name`; `target_started` and `target_finished` hold `target_run_id`.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -22,6 +21,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, get_args
+
+from model.training.lock import try_lock
 
 SCHEMA = 1
 GENESIS = "0" * 64  # the head of a ledger without entries
@@ -209,20 +210,19 @@ def _instant(text: str) -> datetime:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[int]:
-    """A descriptor of the file, exclusively locked; also between machines where NFS allows it."""
+    """A descriptor of the file, exclusively locked; also between machines where NFS allows it.
+
+    Where the file system has no kernel locks, the lock of the sweep that seals has to do.
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
     try:
         deadline = time.monotonic() + LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise LedgerError(
-                        f"{path} has been locked by another process for {LOCK_SECONDS:.0f} s"
-                    ) from None
-                time.sleep(0.01)
+        while try_lock(descriptor) is False:
+            if time.monotonic() > deadline:
+                raise LedgerError(
+                    f"{path} has been locked by another process for {LOCK_SECONDS:.0f} s"
+                )
+            time.sleep(0.01)
         yield descriptor
     finally:
         os.close(descriptor)  # releases the lock

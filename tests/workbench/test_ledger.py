@@ -188,6 +188,18 @@ def test_a_lock_that_is_never_released_is_an_error(
         ledger.append(path, "prediction", FAMILY, {})
 
 
+def test_it_is_written_where_there_are_no_kernel_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent(descriptor: int, how: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", absent)
+    path = tmp_path / "ledger.jsonl"
+    fill(path, 2)
+    assert len(ledger.read(path).entries) == 2 and problems(path) == ""
+
+
 class Story:
     """A target's life: two seals, the start, its first metrics line, the end."""
 
