@@ -110,7 +110,6 @@ def follow(ranks: Ranks, interruption: Interruption) -> None:
     if job is None:
         return
     spec = from_json(RunSpec, job["spec"], "the run that rank 0 trains")
-    check_machine(spec)
     state, dataset, over = _open(spec, Path(job["data_folder"]), None, ranks)
     session = Session(spec, dataset, state, interruption, None, time.monotonic())
     _to_the_end(session, over)
@@ -166,8 +165,11 @@ def _open(
     keep_freed_memory()
     reset_peak_memory(spec.execution.device)
     started = time.perf_counter()
-    dataset = Dataset.open(data_folder, spec.mixture)
-    check_dataset(spec, dataset, data_folder)
+    with ranks.agreed():
+        if folder is None:
+            check_machine(spec)
+        dataset = Dataset.open(data_folder, spec.mixture)
+        check_dataset(spec, dataset, data_folder)
     state = begin(spec, dataset, ranks)
     over = state.restore(None) if folder is None else resume(state, folder)
     state.watch.seconds["start"] += time.perf_counter() - started

@@ -11,8 +11,11 @@ where its connections close, after PATIENCE where it only went silent.
 from __future__ import annotations
 
 import json
+import socket
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -95,6 +98,25 @@ class Ranks:
             self.store.set(key, json.dumps(value))
             return value
         return json.loads(self.store.get(key))
+
+    @contextmanager
+    def agreed(self) -> Iterator[None]:
+        """What each rank checks for itself: where one may not train, all raise ValueError.
+
+        All call. Otherwise nobody but that rank would know why the run ends.
+        """
+        trouble = ""
+        try:
+            yield
+        except (ValueError, OSError) as error:
+            if self.store is None:
+                raise
+            trouble = f"rank {self.rank} on {socket.gethostname()}: {error}"
+        if self.store is not None:
+            self.store.set(f"checked-{self.rank}", trouble)
+            told = (self.store.get(f"checked-{rank}").decode() for rank in range(self.size))
+            if found := "; ".join(text for text in told if text):
+                raise ValueError(found)
 
     def shard(self, model: Decoder, device: str) -> None:
         """Share the parameters out, block by block, and move them to the device. All call."""

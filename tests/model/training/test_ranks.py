@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -190,6 +191,20 @@ def test_the_death_of_a_rank_ends_the_others_and_leaves_the_run_to_be_tried_agai
     assert group.until("failed", "stopped", "done") == {}
     assert group.ended() == [1, -signal.SIGKILL]
     assert not (run / "result.json").exists() and not (run / "heartbeat.json").exists()
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core")
+def test_what_another_rank_has_against_the_run_fails_it_by_name(
+    make_spec: SpecMaker, data_folder: Path, tmp_path: Path
+) -> None:
+    spec = make_spec(steps=100_000, execution=Execution(threads=2))
+    group = Group(spec, data_folder, tmp_path / "run", 2)
+    core = min(os.sched_getaffinity(0))
+    os.sched_setaffinity(group.ranks[1].pid, {core})  # long before it looks
+    told = group.until("failed", "progress", "done")
+    assert told["event"] == "failed" and "rank 1 on " in told["message"]
+    assert "threads = 2" in told["message"]
+    assert group.ended() == [0, 1]
 
 
 def test_what_several_ranks_cannot_train_is_refused(make_spec: SpecMaker) -> None:
