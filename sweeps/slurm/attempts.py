@@ -36,6 +36,7 @@ class Attempt:
     begun: float  # seconds since 1970
     ended: float | None
     how: str  # the kind of Event that ended it, or "stopped"; empty: still at it, or killed
+    why: str = ""  # it was stopped: "time limit" or "preempted"
 
 
 def saved_step(home: Path) -> int:
@@ -50,9 +51,17 @@ def begin(home: Path, *, submission: int, job: str, node: str, devices: int, log
     _append(home, {"begin": line | {"step": saved_step(home), "log": str(log), "time": _now()}})
 
 
-def end(home: Path, how: str) -> None:
+def end(home: Path, how: str, why: str = "") -> None:
     """Note that the start at hand is over."""
-    _append(home, {"end": {"how": how, "time": _now()}})
+    _append(home, {"end": {"how": how, "time": _now()} | ({"why": why} if why else {})})
+
+
+def end_killed(home: Path) -> None:
+    """Note when the newest start ended, if it was killed: the next one hides its last sign."""
+    found = read(home)
+    if found and found[-1].ended is None:
+        over = max(found[-1].begun, _last_sign(home))
+        _append(home, {"end": {"how": "", "time": round(over, 3)}})
 
 
 def read(home: Path) -> list[Attempt]:
@@ -71,7 +80,8 @@ def read(home: Path) -> list[Attempt]:
                 found.append(Attempt(**about, begun=begun, ended=None, how=""))
             elif found and not found[-1].how:
                 over = entry["end"]
-                found[-1] = replace(found[-1], ended=over["time"], how=over["how"])
+                why = over.get("why", "")
+                found[-1] = replace(found[-1], ended=over["time"], how=over["how"], why=why)
         except (ValueError, KeyError, TypeError):
             continue
     return found

@@ -20,8 +20,10 @@ from model.training.result import load_result
 from sweeps.layout import PLAN_NAME, run_folder
 from sweeps.planned import PlannedRun, load_runs
 from sweeps.pool import Event, Place, Pool
+from sweeps.run_files import standing
 from sweeps.slurm import attempts
 from sweeps.slurm.arrays import execution_of, run_devices
+from sweeps.slurm.cancel import is_marked
 from sweeps.slurm.ranks import Rank, become_worker
 from sweeps.slurm.submission import WORKERS_FOLDER, Job, Submission, load_submission
 from sweeps.slurm.turns import Asked, own_job, say
@@ -30,6 +32,7 @@ SHOWN_SECONDS = 30.0  # between two lines of a run's progress in the job's log
 # With nothing left but runs that others train; then the chain decides. Less than ranks wait for the
 # first (model/training/ranks.py: JOIN), which starts no worker while another holds the run.
 HELD_SECONDS = 180.0
+OPEN = ("waiting", "interrupted", "running")  # states of a run that has no end yet
 END_SECONDS = 5.0  # of the grace, left for the requeue
 
 
@@ -111,7 +114,7 @@ class Work:
     def _unwanted(self, run: PlannedRun) -> str:
         if self.broken:
             return "its other processes end with it"
-        return "cancelled" if (self._home(run) / attempts.CANCELLED_NAME).exists() else ""
+        return "cancelled" if is_marked(self._home(run)) else ""
 
     def _stalled(self, run: PlannedRun) -> str:
         most = self._submission.profile.stalls
@@ -146,10 +149,25 @@ class Work:
         elif self._at_work.pop(name, None):
             attempts.end(home, event.kind)
 
-    def stopped(self) -> None:
+    def end_killed(self) -> None:
+        """Note when earlier starts of the runs ended that no process is left to tell of."""
+        for run in self.runs:
+            attempts.end_killed(self._home(run))
+
+    def stopped(self, why: str) -> None:
         """Note that the runs at hand were stopped with the job."""
         for home in self._at_work.values():
-            attempts.end(home, "stopped")
+            attempts.end(home, "stopped", why)
+
+    def is_open(self, run: PlannedRun) -> bool:
+        """Whether the run has no end yet, and is wanted."""
+        return standing(self._home(run)).state in OPEN and not is_marked(self._home(run))
+
+    @property
+    def status(self) -> int:
+        """The exit status of the job: 0 where every run is done."""
+        states = {standing(self._home(run)).state for run in self.runs}
+        return 0 if states <= {"finished", "diverged"} else 1
 
 
 def serve(place: Path, label: str, *, ledger_head: str | None = None) -> int:
@@ -163,16 +181,20 @@ def serve(place: Path, label: str, *, ledger_head: str | None = None) -> int:
     if given.rank.rank:
         return work.follow()
     say(f"job {given.job_id} on {given.node}, start {given.restarts + 1}: {len(work.runs)} run(s)")
+    work.end_killed()
     pool = work.pool(ledger_head)
     try:
         pool.add(work.runs)
         pool.train(min(job.slots, len(work.runs)))
         pool.stop(now=False)
-    except Asked:
+    except Asked as asked:
         say("asked to end: saving")
         pool.stop(now=True)
-        work.stopped()
-        raise
+        work.stopped("time limit" if asked.requeue else "preempted")  # if it comes back
+        if any(map(work.is_open, work.runs)):
+            raise
+        say("nothing is left to do")
+        return work.status
     except OSError as error:  # as a rule a full disk, which the other runs need too
         say(f"error: {error}: all runs are stopped")
         pool.stop(now=True)
@@ -181,7 +203,7 @@ def serve(place: Path, label: str, *, ledger_head: str | None = None) -> int:
         say("a process of the run has died: all begin anew from its checkpoint")
         raise Asked(requeue=True)  # `_stalled` counts
     say(f"{len(pool.done)} done, {len(pool.failed)} failed, {len(pool.left)} left")
-    return 0 if len(pool.done) == len(work.runs) else 1
+    return work.status
 
 
 def main() -> int:

@@ -94,6 +94,11 @@ def next_place(folder: Path) -> Path:
     return slurm_folder(folder) / f"{max(numbers, default=0) + 1:04d}"
 
 
+def job_log(place: Path, job_id: str) -> Path:
+    """What a job of the submission in `place` wrote, by Slurm's id, with the array index."""
+    return place / JOBS_FOLDER / f"{job_id}_0_log.out"
+
+
 def job_name(sweep: str, place: Path, label: str) -> str:
     """A name for a job that no other job has or had."""
     return f"{sweep}-{place.name}-{label}-{secrets.token_hex(3)}"

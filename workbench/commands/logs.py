@@ -14,7 +14,7 @@ Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on until no mor
 
 
 def command(run: Run, follow: Follow = False, runs: Runs = RUNS, json: Json = False) -> None:
-    """The run's log, the lines of its jobs about it, and its workers' standard error.
+    """The run's log, its jobs' logs but for lines about other runs, its workers' standard error.
 
     With --follow and --json one document a line, as it comes.
     """
@@ -29,16 +29,20 @@ def command(run: Run, follow: Follow = False, runs: Runs = RUNS, json: Json = Fa
     def going() -> bool:
         return is_going(folder, look(folder, [found.run_id]))
 
+    if next(read_logs(folder, found), None) is None:
+        state = look(folder, [found.run_id]).runs[str(found.run_id)]
+        told = ": ".join(word for word in (state.state, state.reason) if word)
+        job = f" (job {state.job})" if state.job else ""
+        console(stderr=True).print(f"nothing is written yet: {told}{job}")
     lines = read_logs(folder, found, follow=going if follow else None)
-    if json and follow:  # a line each, as it comes
-        for path, line in lines:
-            print(dumps({"file": str(path), "line": line}), flush=True)
-        return
-    if json:
+    if json and not follow:
         payload = [{"file": path, "line": line} for path, line in lines]
         emit(payload, as_json=True, people=lambda out: None)
         return
     for path, line in lines:
+        if json:  # a line each, as it comes
+            print(dumps({"file": str(path), "line": line}), flush=True)
+            continue
         if path != shown:
             out.print(f"==> {path}", style="bold")
             shown = path

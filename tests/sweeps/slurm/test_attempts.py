@@ -59,6 +59,23 @@ def test_only_starts_from_where_it_stands_count_as_stalled(tmp_path: Path) -> No
     assert attempts.stalled(tmp_path, 1) == 0
 
 
+def test_the_queue_wait_after_a_killed_start_is_not_counted(tmp_path: Path) -> None:
+    start(tmp_path, 1000.0)
+    beat = tmp_path / "heartbeat.json"
+    beat.write_text("")
+    os.utime(beat, (2800.0, 2800.0))
+    attempts.end_killed(tmp_path)
+    attempts.end_killed(tmp_path)  # once
+    start(tmp_path, 20_000.0)
+    over(tmp_path, 21_800.0)
+    os.utime(beat, (21_800.0, 21_800.0))  # of the second start
+    found = attempts.read(tmp_path)
+    assert (found[0].ended, found[0].how) == (2800.0, "")
+    assert attempts.device_hours(tmp_path, found) == pytest.approx(1.0)
+    attempts.end_killed(tmp_path)
+    assert attempts.read(tmp_path) == found  # the second was not killed
+
+
 def test_a_killed_start_lasted_until_the_last_sign_of_life(tmp_path: Path) -> None:
     start(tmp_path, 1000.0, devices=2)
     over(tmp_path, 2800.0)  # half an hour on two devices

@@ -150,10 +150,29 @@ def test_near_the_limit_the_runs_are_saved_and_the_job_requeued(
     assert len(begun) == 2  # the job has two slots
     for number in begun:
         assert attempts.saved_step(allocated.home(number)) == 7
-        assert [a.how for a in attempts.read(allocated.home(number))] == ["stopped"]
+        (one,) = attempts.read(allocated.home(number))
+        assert (one.how, one.why) == ("stopped", "time limit")
     allocated.behave("train")
     assert serve(allocated.place, "ladder-0") == 0
     assert [a.step for a in attempts.read(allocated.home(begun[0]))] == [0, 7]
+
+
+def test_a_job_that_is_done_when_it_is_signalled_does_not_come_back(
+    allocated: Allocated, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = job.Pool.stop
+
+    def last_moment(pool: job.Pool, *, now: bool) -> None:
+        stop(pool, now=now)
+        for run in allocated.plan.ladder:  # they finished what they had
+            home = run_folder(allocated.folder, str(run.run_id))
+            home.mkdir(exist_ok=True)
+            (home / "result.json").write_text((allocated.stage / f"{run.run_id}.json").read_text())
+
+    monkeypatch.setattr(job.Pool, "stop", last_moment)
+    allocated.behave("hang")
+    assert allocated.serve_until_signalled(signal.SIGUSR2) == 0
+    assert slurm.calls("scontrol") == []
 
 
 @pytest.mark.parametrize(
@@ -173,6 +192,16 @@ def test_a_terminated_job_saves_and_comes_back_where_it_was_preempted(
     assert allocated.serve_until_signalled(signal.SIGTERM) != 0
     assert slurm.calls("scontrol") == [["show", "job", "7_0"], *asks]
     assert [attempts.saved_step(allocated.home(number)) for number in range(3)].count(7) == 2
+
+
+def test_when_a_killed_start_ended_is_noted_before_the_next(allocated: Allocated) -> None:
+    home, written = allocated.home(0), allocated.home(0) / "metrics.jsonl"
+    attempts.begin(home, submission=1, job="7_0", node="n1", devices=1, log=Path("0.log"))
+    written.write_text("")
+    os.utime(written, (2e9, 2e9))
+    assert serve(allocated.place, "ladder-0") == 0
+    first, second = attempts.read(home)
+    assert (first.ended, first.how, second.how) == (2e9, "", "done")
 
 
 def test_a_full_disk_stops_all_runs_of_the_job_and_what_can_be_saved_is(
@@ -266,17 +295,18 @@ def test_logs_gather_what_lies_about_a_run(
 ) -> None:
     allocated.behave("die")
     serve(allocated.place, "ladder-0")
-    run = allocated.plan.ladder[0]
+    run, other = allocated.plan.ladder[0], allocated.plan.ladder[1].name
     (allocated.home(0) / "log.txt").write_text("start at step 0\n")
     jobs = allocated.place / "jobs"
-    (jobs / "7_0_0_log.out").write_text(f"x {run.name}: started\nx other: started\n")
+    (jobs / "7_0_0_log.out").write_text(f"x {run.name}: started\nx {other}: started\nsrun: no\n")
     (jobs / "7_0_2_log.out").write_text("srun: of rank 2\n")
     (allocated.place / "workers" / "ladder-0-0" / "rank-2.log").write_text("too few cores\n")
     (jobs / "7_1_0_log.out").write_text("of another job\n")
     lines = [line for _, line in read_logs(allocated.folder, run)]
     assert {"srun: of rank 2", "too few cores"} <= set(lines) and "of another job" not in lines
     assert "start at step 0" in lines and "no memory left" in lines
-    assert f"x {run.name}: started" in lines and "x other: started" not in lines
+    assert {f"x {run.name}: started", "srun: no"} <= set(lines)
+    assert f"x {other}: started" not in lines
     monkeypatch.setattr(logs, "LOOK_SECONDS", 0.0)
     answers = iter([True, False])
     followed = [line for _, line in read_logs(allocated.folder, run, follow=lambda: next(answers))]
