@@ -5,6 +5,7 @@ A sweep that was submitted to Slurm is also asked about there, in one query for 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,9 @@ from sweeps.planned import Outline, load_outlines
 from sweeps.run_files import last_metrics
 from sweeps.slurm import attempts
 from sweeps.slurm.arrays import run_devices
+from sweeps.slurm.chain import StageState, stage_states
 from sweeps.slurm.states import RunState, View, look
+from sweeps.slurm.words import explained, hopeless
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,9 +40,11 @@ STATES = (
     "node_fail",
     "preempted",
     "cancelled",
+    "held_back",  # the job that it waited for failed
     "not_submitted",  # sbatch refused its job, or has not answered yet
     "lost",  # it was submitted, and Slurm knows nothing of it
 )
+AWAITED = ("pending", "running")  # of seal and report
 COLUMNS = (
     "run_id",
     "name",
@@ -55,6 +60,7 @@ COLUMNS = (
     "flops",
     "message",  # why: Slurm's reason, or the error
     "job",
+    "log",  # of a job that ended badly
     "device",  # of the hours: "gpu" or "core"
     "hours_used",
     "hours_planned",
@@ -72,21 +78,35 @@ def status(folder: Path) -> pd.DataFrame:
     """
     import pandas as pd
 
-    rows, problems, _ = status_rows(folder)
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
-    table.attrs["problems"] = problems
+    found = sweep_status(folder)
+    table = pd.DataFrame(found.runs, columns=list(COLUMNS))
+    table.attrs["problems"] = found.problems
     return table
 
 
-def status_rows(folder: Path) -> tuple[list[dict[str, Any]], list[str], bool]:
-    """(rows of `status`, what Slurm did not answer, whether anything may still change by itself).
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepStatus:
+    """A sweep in one look."""
 
-    Without pandas, which takes half a second.
-    """
+    runs: list[dict[str, Any]]  # rows of `status`
+    chain: list[StageState]  # seal and report, on a cluster
+    reasons: dict[str, str]  # what Slurm's reasons for waiting mean
+    problems: list[str]  # what Slurm did not answer, and what will not start as it is
+    going: bool  # whether anything may still change by itself
+
+
+def sweep_status(folder: Path) -> SweepStatus:
+    """How a sweep stands, without pandas, which takes half a second."""
     runs = load_outlines(folder)
     view = look(folder, (run.run_id for run in runs))
-    rows = [_row(folder, run, view) for run in runs]
-    return rows, list(view.queue.problems), is_going(folder, view)
+    stages, waiting = stage_states(view), view.reasons()
+    return SweepStatus(
+        runs=[_row(folder, run, view) for run in runs],
+        chain=stages,
+        reasons=explained(waiting),
+        problems=[*view.queue.problems, *hopeless(waiting, folder)],
+        going=is_going(folder, view) or any(one.state in AWAITED for one in stages),
+    )
 
 
 def is_going(folder: Path, view: View) -> bool:
@@ -110,6 +130,7 @@ def _row(folder: Path, run: Outline, view: View) -> dict[str, Any]:
         "flops": run.flops,
         "message": "",
         "job": "",
+        "log": "",
         "device": None,
         "hours_used": None,
         "hours_planned": None,
@@ -117,7 +138,7 @@ def _row(folder: Path, run: Outline, view: View) -> dict[str, Any]:
     if run.run_id is None:
         return row
     home, known = run_folder(folder, run.run_id), view.runs[run.run_id]
-    row |= {"state": known.state, "message": known.reason, "job": known.job}
+    row |= {"state": known.state, "message": known.reason, "job": known.job, "log": known.log}
     row |= _hours(home, run, view)
     return row | _progress(home, run, known)
 

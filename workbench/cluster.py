@@ -19,12 +19,13 @@ from sweeps.planned import Plan, load_plan
 from sweeps.slurm.arrays import JobKind
 from sweeps.slurm.cancel import scancel, unmark
 from sweeps.slurm.limits import Limits, read_limits
-from sweeps.slurm.profile import Profile
+from sweeps.slurm.profile import Profile, differences
 from sweeps.slurm.query import Queue
 from sweeps.slurm.rehearsal import objections
 from sweeps.slurm.states import View, look
 from sweeps.slurm.submission import Submission, load_submission, next_place, slurm_folder
 from sweeps.slurm.submit import Draft, draft_jobs, submit
+from sweeps.slurm.words import hopeless
 from sweeps.sweep_file import load_sweep
 from workbench import ledger
 from workbench.errors import Failure, InputError
@@ -171,6 +172,8 @@ def _queue(
     else:
         marked = [run_id for run_id in view.runs if view.missing(run_id)]
         unmark(folder, marked)
+        for caution in queued_otherwise(view, profile, folder):
+            tell(f"caution: {caution}")
     added = submit(
         draft,
         folder,
@@ -184,6 +187,21 @@ def _queue(
     )
     place, submission = added if added is not None else (None, None)
     return Submitted(folder=folder, place=place, draft=draft, submission=submission)
+
+
+def queued_otherwise(view: View, profile: Profile, folder: Path) -> list[str]:
+    """What of the sweep stays queued that this profile would not have, or that will not start."""
+    found = []
+    for home, record in view.submissions:
+        changed = differences(record.profile, profile)
+        living = [one for one in view.runs if (task := view.living(one)) and task.place == home]
+        if changed and living:
+            found.append(
+                f"{len(living)} run(s) stay queued or at work as profile {record.profile.name} had "
+                f"it then ({', '.join(changed)}); `workbench cancel --all {folder}`, then submit "
+                "again, changes that"
+            )
+    return found + hopeless(view.reasons(), folder)
 
 
 def sweep_folder(runs: Path, name: str) -> Path:

@@ -7,6 +7,7 @@ and ends with status 1.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -18,7 +19,7 @@ from sweeps.layout import run_folder
 from sweeps.lock import hold
 from sweeps.planned import PlannedRun
 from sweeps.run_files import standing
-from sweeps.slurm import attempts
+from sweeps.slurm import attempts, chain
 from sweeps.slurm.cancel import cancel_runs, is_marked
 from sweeps.slurm.job import serve
 from sweeps.slurm.ranks import Rank
@@ -53,12 +54,13 @@ def seal(place: Path) -> int:
         stage(prepared.folder, "fit"),
     ):
         predictions = seal_predictions(prepared)
-    for prediction in predictions:
-        say(prediction_line(prediction))
+    lines = [prediction_line(prediction) for prediction in predictions]
     refused = all(prediction.loss.refused for prediction in predictions)
     if predictions and refused and submission.profile.after_refusal == "stop":
-        say(f"the target is {HELD_BACK}")
+        lines.append(f"the target is {HELD_BACK}")
         _hold_back(prepared)
+    _say_all(lines)
+    chain.note(place, "seal", "finished", "; ".join(lines))
     return 0
 
 
@@ -95,10 +97,10 @@ def report(place: Path) -> int:
         write_atomic(prepared.folder / WALL_NAME, json.dumps(wall, indent=1) + "\n")
         with stage(prepared.folder, "report"):
             files = report_sweep(prepared.folder)
-    for sentence in verdict(files):
-        say(sentence)
-    say(f"report: {files.shown}")
+    lines = [f"written to {files.shown}", *verdict(files)]
+    _say_all(lines)
     refuse_broken(files.json)
+    chain.note(place, "report", "finished", "; ".join(lines))
     return 0
 
 
@@ -134,6 +136,11 @@ def _again(place: Path) -> int:
     return 1
 
 
+def _say_all(lines: list[str]) -> None:
+    for line in lines:
+        say(line)
+
+
 def _span(prepared: Prepared, runs: tuple[PlannedRun, ...]) -> float:
     """Seconds from the first start of any of the runs to the last end."""
     found = [
@@ -158,4 +165,7 @@ def main() -> int:
         told = explain(error, "workbench submit")
         say(f"error: {told.what}")
         say(f"  do: {told.remedy}")
+        if name in chain.STAGES:
+            with contextlib.suppress(OSError):  # a full disk may be why
+                chain.note(Path(place), name, "failed", f"{told.what} (do: {told.remedy})")
         return 1

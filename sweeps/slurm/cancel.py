@@ -40,8 +40,8 @@ def cancel_runs(
 
 def cancel_all(folder: Path, view: View) -> list[str]:
     """Cancel every job of the sweep in the queue, the chain first; returns the ids."""
-    for run_id, run in view.runs.items():
-        if not run.done:
+    for run_id in view.runs:
+        if view.is_open(run_id):  # what has failed stays so
             mark(run_folder(folder, run_id))
     chain: set[str] = set()
     training: set[str] = set()

@@ -167,6 +167,28 @@ class Profile:
         )
 
 
+def differences(old: Profile, new: Profile) -> list[str]:
+    """What jobs of two profiles get otherwise, such as "ladder.cpus 64 -> 4"."""
+    before, after = _flat(old), _flat(new)
+    return [
+        f"{key} {before.get(key)} -> {after.get(key)}"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key)
+    ]
+
+
+def _flat(profile: Profile) -> dict[str, object]:
+    """What is asked of Slurm for the jobs of a profile, by key."""
+    kinds: tuple[Literal["ladder", "target", "service"], ...] = ("ladder", "target", "service")
+    flat: dict[str, object] = {
+        f"{kind}.{key}": value
+        for kind in kinds
+        for key, value in dataclasses.asdict(profile.resources(kind)).items()
+    }
+    more = ("signal_seconds", "setup", "srun", "python")
+    return flat | {key: getattr(profile, key) for key in more} | profile.sbatch
+
+
 def load_profile(name: str) -> Profile:
     """The profile in a TOML file, or the shipped one of that name.
 

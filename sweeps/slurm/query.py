@@ -70,6 +70,11 @@ class JobState:
         return self.state in ("CANCELLED", "REVOKED") and not self._never
 
     @property
+    def held_back(self) -> bool:
+        """Whether it never started, and will not, since what it waited for failed."""
+        return self._never and (self.state in ("CANCELLED", "REVOKED") or NEVER[0] in self.reason)
+
+    @property
     def _failed(self) -> bool:
         """Whether only its epilog still runs after it failed; what is requeued has no reason."""
         return self.state == "COMPLETING" and self.reason in FAILED
@@ -96,7 +101,6 @@ class Queue:
 def ask(names: Mapping[str, Sequence[int | None]], since: float) -> Queue:
     """The states of the named jobs, of the array indices that are given for each (None: no array).
 
-    How a job that is no array ended does not matter to anybody: sacct is not asked for those.
     `since`: seconds since 1970 before all of them were submitted. Never raises for what Slurm does.
     """
     if not names:
@@ -111,7 +115,7 @@ def ask(names: Mapping[str, Sequence[int | None]], since: float) -> Queue:
         return Queue(problems=(f"squeue: {problem}; states are from the folders alone",))
     states = parse_squeue(found)
     wanted = {(name, index) for name, indices in names.items() for index in indices}
-    gone = sorted({name for name, index in wanted - states.keys() if index is not None})
+    gone = sorted({name for name, _ in wanted - states.keys()})
     if not gone or shutil.which("sacct") is None:
         return Queue(states, True)
     start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since - 3600))

@@ -8,10 +8,12 @@ from pathlib import Path
 
 from sweeps.layout import run_folder
 from sweeps.run_files import Standing, standing
+from sweeps.slurm import attempts, chain
 from sweeps.slurm.arrays import JobKind
 from sweeps.slurm.attempts import CANCELLED_NAME, why_cancelled
-from sweeps.slurm.query import ENDED, JobState, Queue, ask
-from sweeps.slurm.submission import Submission, Task, last_tasks, submissions
+from sweeps.slurm.query import JobState, Queue, ask
+from sweeps.slurm.submission import Submission, Task, job_log, last_tasks, submissions
+from sweeps.slurm.words import ENDED_BADLY, job_words, why_back
 
 OVER = {"finished", "diverged", "corrupt"}
 ENDING = "cancelled, and saving"
@@ -24,6 +26,7 @@ class RunState:
     state: str
     reason: str
     job: str  # Slurm's id of the job that it was last submitted in; empty: none
+    log: str  # of that job, where it ended badly
     found: Standing
 
     @property
@@ -56,6 +59,14 @@ class View:
             return False
         return run.state in ("failed", "cancelled") or self.living(run_id) is None
 
+    def is_open(self, run_id: str) -> bool:
+        """Whether the run has a job in the queue or a process that trains it, and no end."""
+        run, task = self.runs[run_id], self.tasks.get(run_id)
+        job = self.queue.get(task.job.name, task.index) if task else None
+        if run.done or run.found.state == "failed":
+            return False
+        return run.state == "running" or (job is not None and job.queued)
+
     def ending(self, run_id: str) -> bool:
         """Whether a person cancelled the run, and its process still saves."""
         return self.runs[run_id].reason == ENDING
@@ -71,6 +82,10 @@ class View:
         if not self.queue.answered or self.chain("seal") or self.chain("report"):
             return True
         return any(self.runs[one].state == "running" or self.living(one) for one in open_runs)
+
+    def reasons(self) -> list[str]:
+        """Why runs wait, a reason a run."""
+        return [run.reason for run in self.runs.values() if run.state == "pending"]
 
     def chain(self, kind: JobKind) -> str | None:
         """Slurm's id of the newest job of that kind, no array, that the queue holds."""
@@ -127,16 +142,19 @@ def _names(
         indices = names.setdefault(task.job.name, [])
         if task.index not in indices[-1:]:
             indices.append(task.index)
+    stages = {stage.name for stage in chain.open_stages(records)}
     for _, submission in records:
-        for job in submission.jobs:
-            names.setdefault(job.name, [] if job.tasks else [None])  # all: `cancel` wants them
+        for job in submission.jobs:  # all: `cancel` wants them
+            names.setdefault(job.name, [None] if job.name in stages else [])
     return dict(names)
 
 
 def _state(home: Path, found: Standing, task: Task | None, queue: Queue) -> RunState:
     job = queue.get(task.job.name, task.index) if task else None
     state, reason = _words(home, found, task, job, queue.answered)
-    return RunState(state=state, reason=reason, job=job.job_id if job else "", found=found)
+    job_id = job.job_id if job else ""
+    log = str(job_log(task.place, job_id)) if task and job_id and state in ENDED_BADLY else ""
+    return RunState(state=state, reason=reason, job=job_id, log=log, found=found)
 
 
 def _words(
@@ -155,19 +173,9 @@ def _words(
         return "cancelled", why_cancelled(home)
     if task is None:
         return found.state, found.message
-    if job is None and answered and task.job.job_id is None:
-        return "not_submitted", "sbatch did not take its job"
-    if job is None:
-        return ("lost", "Slurm does not know its job") if answered else (found.state, "")
-    if job.state == "SUSPENDED":
-        return "suspended", f"on {job.node}"
-    if job.state in ("PENDING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT"):
-        return "pending", job.reason
-    if job.living:
-        return "waiting", f"in job {job.job_id} on {job.node}"
-    if job.state == "CANCELLED" and not job.cancelled:
-        return "lost", "the job that it waited for failed; that job's log says why"
-    reason = job.reason if job.reason not in ("", "NonZeroExitCode") else ""
-    if job.state == "COMPLETED":
-        reason = "its job completed without it"
-    return ENDED.get(job.state, "failed"), reason or f"job {job.job_id}"
+    state, reason = job_words(job, task.job.job_id, answered)
+    if state == "pending":
+        number = int(task.place.name)
+        turns = [one for one in attempts.read(home) if one.submission == number]
+        return state, why_back(reason, turns)
+    return state or found.state, reason

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.status import COLUMNS
+from sweeps.status import COLUMNS, SweepStatus
 from workbench.cli import main
 
 
@@ -16,7 +16,7 @@ def rows(monkeypatch: pytest.MonkeyPatch) -> None:
     base = {"run_id": "0123456789abcdef", "name": "r07-d104-s1", "role": "ladder", "rung": 7,
             "seed": 3007, "state": "finished", "step": 1081, "steps": 1081, "loss": 3.93412,
             "eta_seconds": 0.0, "restarts": 0, "flops": 9.999e9, "message": "", "job": "",
-            "device": None, "hours_used": None, "hours_planned": None}  # fmt: skip
+            "log": "", "device": None, "hours_used": None, "hours_planned": None}  # fmt: skip
     made = [
         base,
         base | {"name": "r08-d104-s1", "state": "interrupted", "step": 40, "restarts": 2,
@@ -24,7 +24,8 @@ def rows(monkeypatch: pytest.MonkeyPatch) -> None:
         base | {"name": "target", "run_id": None, "state": "unplanned", "step": 0,
                 "loss": None, "eta_seconds": 61.0, "restarts": None},
     ]  # fmt: skip
-    monkeypatch.setattr("sweeps.status.status_rows", lambda folder: (made, [], False))
+    found = SweepStatus(runs=made, chain=[], reasons={}, problems=[], going=False)
+    monkeypatch.setattr("sweeps.status.sweep_status", lambda folder: found)
 
 
 def test_the_table_fits_a_hundred_columns(rows: None, capsys: pytest.CaptureFixture[str]) -> None:

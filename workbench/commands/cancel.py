@@ -11,6 +11,9 @@ from workbench.output import Json, emit
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from sweeps.planned import PlannedRun
+    from sweeps.slurm.states import View
+
 What = Annotated[
     str,
     typer.Argument(
@@ -18,17 +21,24 @@ What = Annotated[
         metavar="RUN_OR_DIR",
     ),
 ]
+NOTHING = "neither in the queue nor at work"
 All = Annotated[bool, typer.Option("--all", help="Everything of the sweep, its chain included.")]
 
 
 def command(what: What, every: All = False, runs: Runs = RUNS, json: Json = False) -> None:
     """Cancel a run, or with --all a whole sweep; the next `submit` goes on from the checkpoints."""
+    from sweeps.layout import PLAN_NAME
     from sweeps.planned import load_outlines
     from sweeps.slurm.cancel import cancel_all, cancel_runs
     from sweeps.slurm.states import look
-    from workbench.errors import Failure
+    from workbench.errors import Failure, InputError
     from workbench.run_names import find_run
 
+    if not every and (Path(what) / PLAN_NAME).is_file():
+        raise InputError(
+            f"{what} is a sweep",
+            f"`workbench cancel --all {what}` cancels all of it, DIR/RUN one run",
+        )
     folder, run = (Path(what), None) if every else find_run(what, runs)
     view = look(folder, (planned.run_id for planned in load_outlines(folder)))
     if not view.submissions:
@@ -41,12 +51,31 @@ def command(what: What, every: All = False, runs: Runs = RUNS, json: Json = Fals
             f"cannot tell what is queued: {'; '.join(view.queue.problems)}",
             "cancel on a machine of the cluster, when its controller answers",
         )
-    if run is not None and view.runs[str(run.run_id)].done:
-        raise Failure(f"{run.name} has ended already", "there is nothing to cancel")
-    jobs = cancel_all(folder, view) if run is None else cancel_runs(folder, view, [str(run.run_id)])
+    if run is None:
+        jobs = cancel_all(folder, view)
+        told = [f"cancelled {folder}: job {', '.join(jobs)}" if jobs else f"{folder}: {NOTHING}"]
+    elif not view.is_open(str(run.run_id)):
+        state = view.runs[str(run.run_id)].state
+        raise Failure(f"{run.name}: {NOTHING} ({state})", "there is nothing to cancel")
+    else:
+        jobs = cancel_runs(folder, view, [str(run.run_id)])
+        living = view.living(str(run.run_id))
+        goes_on = "its job goes on with its other runs" if living else "it saves and ends"
+        told = [f"cancelled {run.name}: " + (f"job {', '.join(jobs)}" if jobs else goes_on)]
+        told += _consequence(run, view)
 
     def people(out: "Console") -> None:
-        name = folder if run is None else run.name
-        out.print(f"cancelled {name}: " + (f"job {', '.join(jobs)}" if jobs else "its job goes on"))
+        for line in told:
+            out.print(line)
 
-    emit({"folder": folder, "jobs": jobs}, as_json=json, people=people)
+    emit({"folder": folder, "jobs": jobs, "told": told}, as_json=json, people=people)
+
+
+def _consequence(run: "PlannedRun", view: "View") -> list[str]:
+    """What the rest of the sweep does without the run."""
+    if run.role == "target":
+        return ["the report will have the prediction alone, until `submit` adds the target again"]
+    if view.chain("seal"):
+        return ["the seal needs every run of the ladder: there the sweep stops, until `submit` "
+                "adds this one again"]  # fmt: skip
+    return []

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workbench.output import Json, cell, emit, table
+from workbench.output import Json, cautions, cell, emit, table
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from sweeps.status import SweepStatus
 
 Folder = Annotated[Path, typer.Argument(help="A sweep's folder, such as runs/demo.", metavar="DIR")]
 # Rung and seed stand in the name; restarts and messages only where there are any.
@@ -19,6 +21,7 @@ SLURM_TITLES = ("run", "state", "step", "loss", "left", "restarts", "{}-hours")
 SHORT_REASON = 28
 MANY_ROWS = 200
 ENDED = ("finished", "diverged")
+SHOWN_LOGS = 5
 Watch = Annotated[bool, typer.Option("--watch", help="Every five seconds, until nothing goes on.")]
 WATCH_SECONDS = 5.0
 
@@ -27,26 +30,25 @@ def command(folder: Folder, watch: Watch = False, json: Json = False) -> None:
     """How far the runs of a sweep are: from their folders, and on a cluster one query of Slurm."""
     import time
 
-    from sweeps.status import status_rows
+    from sweeps.status import sweep_status
 
     while True:
-        runs, problems, going = status_rows(folder)
+        found = sweep_status(folder)
 
-        def people(
-            out: "Console", runs: list[dict[str, Any]] = runs, problems: list[str] = problems
-        ) -> None:
+        def people(out: "Console", found: "SweepStatus" = found) -> None:
             if watch:
                 out.clear()
-            _print(folder, runs, problems, out)
+            _print(folder, found, out)
 
-        payload = {"folder": folder, "runs": runs, "problems": problems}
-        emit(payload, as_json=json, people=people)
-        if not (watch and going):
+        shown = {name: getattr(found, name) for name in ("runs", "chain", "reasons", "problems")}
+        emit({"folder": folder, **shown}, as_json=json, people=people)
+        if not (watch and found.going):
             return
         time.sleep(WATCH_SECONDS)
 
 
-def _print(folder: Path, runs: list[dict[str, Any]], problems: list[str], out: "Console") -> None:
+def _print(folder: Path, found: "SweepStatus", out: "Console") -> None:
+    runs = found.runs
     if any(run["job"] or run["hours_used"] is not None for run in runs):
         unit = "GPU" if any(run["device"] == "gpu" for run in runs) else "core"
         titles = [title.format(unit) for title in SLURM_TITLES]
@@ -60,9 +62,23 @@ def _print(folder: Path, runs: list[dict[str, Any]], problems: list[str], out: "
     for run, told in notes:
         if told:
             out.print(f"{run['name']}: {'; '.join(told)}")
+    for word, meaning in found.reasons.items():
+        out.print(f"{word}: {meaning}")
     out.print(_counted(runs))
-    for problem in problems:
-        out.print(f"caution: {problem}", style="yellow")
+    for stage in found.chain:
+        job = f"job {stage.job}" if stage.job else "no job"
+        out.print(f"{stage.stage}: {stage.state}, {job}" + (stage.message and f": {stage.message}"))
+    _print_logs([run["log"] for run in runs] + [stage.log for stage in found.chain], out)
+    cautions(found.problems, out)
+
+
+def _print_logs(logs: list[str], out: "Console") -> None:
+    """Where to read why jobs ended badly."""
+    named = list(dict.fromkeys(log for log in logs if log))
+    for log in named[:SHOWN_LOGS]:
+        out.print(f"see {log}")
+    if more := named[SHOWN_LOGS:]:
+        out.print(f"and {len(more)} more such logs, which --json names")
 
 
 def _print_rows(

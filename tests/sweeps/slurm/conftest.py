@@ -11,7 +11,11 @@ import pytest
 
 from model.training.spec import run_id
 from sweeps.planned import Plan, PlannedRun
+from sweeps.slurm.limits import Limits
 from sweeps.slurm.profile import Profile, Resources
+from sweeps.slurm.states import look
+from sweeps.slurm.submission import load_submission
+from sweeps.slurm.submit import draft_jobs, submit
 from tests.sweeps.slurm.fake import FakeSlurm, fake_slurm
 
 
@@ -39,6 +43,23 @@ def profile() -> Profile:
         throttle=8,
         signal_seconds=60,
     )
+
+
+@pytest.fixture
+def queued(folder: Path, resolved: Plan, profile: Profile, slurm: FakeSlurm) -> Path:
+    """The whole sweep queued: the ladder's three runs in one job."""
+    draft = draft_jobs(
+        resolved, look(folder, ids(resolved)), profile, Limits(), needs=("seal", "report")
+    )
+    added = submit(draft, folder, folder / "plan.json", profile, data_folder=folder, chain="m")
+    assert added is not None
+    names = {job.label: job.name for job in load_submission(added[0]).jobs}
+    slurm.answer(
+        "squeue",
+        f"{names['ladder-0']}|1_0|RUNNING|None|n1\n{names['seal']}|2|PENDING|Dependency|\n"
+        f"{names['target-0']}|3_0|PENDING|Dependency|\n{names['report']}|4|PENDING|Dependency|\n",
+    )
+    return folder
 
 
 @pytest.fixture

@@ -13,30 +13,12 @@ from sweeps.slurm.cancel import cancel_all, cancel_runs, is_marked, scancel, unm
 from sweeps.slurm.limits import Limits
 from sweeps.slurm.profile import Profile
 from sweeps.slurm.states import look
-from sweeps.slurm.submission import load_submission
 from sweeps.slurm.submit import draft_jobs, submit
 from tests.sweeps.slurm.conftest import ids
 from tests.sweeps.slurm.fake import FakeSlurm
 from workbench.cli import main
 
 pytest.importorskip("submitit")
-
-
-@pytest.fixture
-def queued(folder: Path, resolved: Plan, profile: Profile, slurm: FakeSlurm) -> Path:
-    """The whole sweep queued: the ladder's three runs in one job."""
-    draft = draft_jobs(
-        resolved, look(folder, ids(resolved)), profile, Limits(), needs=("seal", "report")
-    )
-    added = submit(draft, folder, folder / "plan.json", profile, data_folder=folder, chain="m")
-    assert added is not None
-    names = {job.label: job.name for job in load_submission(added[0]).jobs}
-    slurm.answer(
-        "squeue",
-        f"{names['ladder-0']}|1_0|RUNNING|None|n1\n{names['seal']}|2|PENDING|Dependency|\n"
-        f"{names['target-0']}|3_0|PENDING|Dependency|\n{names['report']}|4|PENDING|Dependency|\n",
-    )
-    return folder
 
 
 def test_a_job_goes_on_until_all_its_runs_are_cancelled_or_done(
@@ -86,6 +68,46 @@ def test_where_slurm_is_silent_it_says_where_to_cancel(
     assert main(["cancel", "--all", str(queued)]) == 1
     assert "do: cancel on a machine of the cluster" in capsys.readouterr().err
     assert slurm.calls("scancel") == []
+
+
+def told(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, str]:
+    status = main(["cancel", *map(str, words)])
+    captured = capsys.readouterr()
+    return status, captured.out + captured.err
+
+
+def test_it_says_what_becomes_of_the_sweep(
+    queued: Path, resolved: Plan, slurm: FakeSlurm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, said = told(capsys, queued / resolved.ladder[0].name)
+    assert status == 0 and "its job goes on with its other runs" in said
+    assert "the seal needs every run of the ladder: there the sweep stops" in said
+    _, said = told(capsys, queued / resolved.target.name)
+    assert "job 3_0" in said and "the prediction alone" in said
+    listed = (slurm.place / "squeue.txt").read_text().splitlines()
+    slurm.answer("squeue", "".join(f"{line}\n" for line in listed if "-seal-" not in line))
+    assert "seal" not in told(capsys, queued / resolved.ladder[1].name)[1]
+
+
+def test_what_has_failed_stays_failed_and_what_has_no_job_has_none_that_goes_on(
+    queued: Path, resolved: Plan, slurm: FakeSlurm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed = (slurm.place / "squeue.txt").read_text()
+    slurm.answer("squeue", listed.replace("RUNNING|None", "FAILED|NonZeroExitCode"))
+    run = resolved.ladder[0]
+    status, said = told(capsys, queued / run.name)
+    assert status == 1 and "neither in the queue nor at work (failed)" in said
+    cancel_all(queued, look(queued, ids(resolved)))
+    assert look(queued, ids(resolved)).runs[str(run.run_id)].state == "failed"
+    slurm.answer("squeue", "")
+    assert told(capsys, "--all", queued) == (0, f"{queued}: neither in the queue nor at work\n")
+
+
+def test_a_sweeps_folder_is_told_from_a_run(
+    queued: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, said = told(capsys, queued)
+    assert status == 2 and f"{queued} is a sweep" in said and f"cancel --all {queued}" in said
 
 
 def test_slurms_refusal_is_told(slurm: FakeSlurm) -> None:

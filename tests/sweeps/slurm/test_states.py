@@ -17,7 +17,7 @@ from sweeps.slurm.cancel import mark
 from sweeps.slurm.profile import Profile, Resources
 from sweeps.slurm.states import View, look
 from sweeps.slurm.submission import Job, Submission, new_place, save_submission, submissions
-from sweeps.status import STATES, status, status_rows
+from sweeps.status import STATES, status, sweep_status
 from tests.sweeps.slurm.conftest import ids
 from tests.sweeps.slurm.fake import FakeSlurm
 
@@ -74,7 +74,7 @@ def state(folder: Path, run: PlannedRun, resolved: Plan) -> tuple[str, str]:
         (
             "CANCELLED",
             "DependencyNeverSatisfied",
-            ("lost", "the job that it waited for failed; that job's log says why"),
+            ("held_back", "what it waited for failed"),
         ),
         ("FAILED", "NonZeroExitCode", ("failed", "job 7_0")),
         ("COMPLETED", "None", ("lost", "its job completed without it")),
@@ -187,7 +187,7 @@ def test_nothing_goes_on_where_all_has_ended_or_failed_and_nobody_will_submit_ag
     submitted: Path, resolved: Plan, slurm: FakeSlurm, finish: Callable[..., Path]
 ) -> None:
     def going() -> bool:
-        return status_rows(submitted)[2]
+        return sweep_status(submitted).going
 
     slurm.answer("squeue", f"{NAME}|7_1|PENDING|Priority|\n")
     assert going()
