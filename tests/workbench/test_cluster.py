@@ -13,6 +13,7 @@ import pytest
 from sweeps.layout import run_folder
 from sweeps.lock import hold
 from sweeps.planned import load_plan
+from sweeps.slurm import chain
 from sweeps.slurm.attempts import begin
 from sweeps.slurm.cancel import is_marked, mark
 from sweeps.slurm.profile import Frozen, Profile, Resources
@@ -248,6 +249,8 @@ def test_a_target_is_held_back_only_where_its_prediction_was_refused_and_the_pro
     assert stages.seal(place) == 0 and slurm.calls("scancel") == []  # a sealed refusal is one too
     save_submission(place, replace(record, profile=replace(PROFILE, after_refusal="stop")))
     assert stages.seal(place) == 0
+    state, told = chain.noted(place, "seal") or ("", "")
+    assert state == "finished" and "refused" in told and stages.HELD_BACK in told
     target = next(job for job in record.jobs if job.kind == "target")
     assert slurm.calls("scancel") == [[f"{target.job_id}_0"]]
     run_id = str(plan.target.run_id)
@@ -255,6 +258,7 @@ def test_a_target_is_held_back_only_where_its_prediction_was_refused_and_the_pro
     assert (view.runs[run_id].state, view.runs[run_id].reason) == ("cancelled", stages.HELD_BACK)
     assert stages.target(place, "target-0") == 0  # had it started before it was cancelled
     assert stages.report(place) == 0
+    assert str(planned.folder / "report.pdf") in (chain.noted(place, "report") or ("", ""))[1]
     assert {entry.kind for entry in ledger.read(planned.ledger).entries} == {"prediction"}
     assert json.loads((planned.folder / "report.json").read_text())["loss"]["actual"] is None
     slurm.answer("squeue", "")
