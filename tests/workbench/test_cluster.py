@@ -64,6 +64,7 @@ def test_the_plan_of_a_submission_has_the_ids_of_the_local_backend(
 ) -> None:
     place = submit(planned)
     assert place is not None
+    assert slurm.calls("test-only") == []  # the data set lies ready, sbatch itself tells at once
     expected = [run.run_id for run in load_plan(finished.folder).runs]
     assert [run.run_id for run in load_plan(place).runs] == expected
     _, prepared = reopen(place)
@@ -267,10 +268,7 @@ def test_a_target_is_held_back_only_where_its_prediction_was_refused_and_the_pro
     assert [job.kind for job in load_submission(again).jobs] == ["target", "report"]
 
 
-def test_a_report_says_where_the_runs_trained(
-    planned: Finished,
-    slurm: FakeSlurm,
-) -> None:
+def test_a_report_says_where_the_runs_trained(planned: Finished, slurm: FakeSlurm) -> None:
     slurm.answer("scontrol", "ClusterName = lab\nMaxArraySize = 1001\n")
     place = submit(planned)
     assert place is not None

@@ -3,129 +3,26 @@
 from __future__ import annotations
 
 import errno
-import functools
 import os
 import signal
-import sys
-import textwrap
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from model.records import canonical
 from sweeps.layout import FAILED_NAME, run_folder
 from sweeps.lock import hold
-from sweeps.planned import Plan
-from sweeps.pool import Place
 from sweeps.slurm import attempts, job, logs
 from sweeps.slurm.cancel import mark
 from sweeps.slurm.job import Allocation, serve
-from sweeps.slurm.limits import Limits
 from sweeps.slurm.logs import read_logs
 from sweeps.slurm.profile import Profile
-from sweeps.slurm.states import look
-from sweeps.slurm.submit import draft_jobs, submit
-from sweeps.slurm.turns import attend
-from tests.sweeps.slurm.conftest import ids
+from tests.sweeps.slurm.conftest import Allocated
 from tests.sweeps.slurm.fake import FakeSlurm
 
 pytest.importorskip("submitit")
-
-# Trains as the file `behave` says: "train", "die" (at once), or "hang" until it is asked to save.
-WORKER = """
-import json, os, signal, sys, time
-from pathlib import Path
-here = Path(__file__).parent
-def tell(**message): print(json.dumps(message), flush=True)
-for line in sys.stdin:
-    order = json.loads(line)
-    home = Path(order["run_folder"])
-    about = {"run_id": home.name}
-    (here / f"gpu-{home.name}").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", "none"))
-    act = (here / "behave").read_text()
-    if act == "die":
-        print("no memory left", file=sys.stderr, flush=True)
-        os._exit(9)
-    if act == "hang":
-        def stop(*_):
-            (home / "checkpoints" / "step-0000000007").mkdir(parents=True)
-            sys.exit(0)
-        signal.signal(signal.SIGTERM, stop)
-        (here / f"hanging-{home.name}").touch()
-        time.sleep(60)
-    (home / "result.json").write_text((here / f"{home.name}.json").read_text())
-    tell(event="done", loss=3.5, message="finished", **about)
-"""
-
-
-class Allocated:
-    """A submitted ladder and the environment of its job."""
-
-    def __init__(self, place: Path, folder: Path, plan: Plan, stage: Path) -> None:
-        self.place, self.folder, self.plan, self.stage = place, folder, plan, stage
-
-    def behave(self, how: str) -> None:
-        (self.stage / "behave").write_text(how)
-
-    def home(self, number: int) -> Path:
-        return run_folder(self.folder, str(self.plan.ladder[number].run_id))
-
-    def serve_until_signalled(self, number: signal.Signals) -> int:
-        """Serve in this thread; another sends the signal once all workers hang."""
-
-        def send() -> None:
-            limit = time.monotonic() + 20
-            while len(list(self.stage.glob("hanging-*"))) < 2 and time.monotonic() < limit:
-                time.sleep(0.02)
-            os.kill(os.getpid(), number)
-
-        threading.Thread(target=send, daemon=True).start()
-        before = {each: signal.getsignal(each) for each in (signal.SIGUSR2, signal.SIGTERM)}
-        try:
-            return attend(lambda: serve(self.place, "ladder-0"))
-        finally:
-            for each, handler in before.items():
-                signal.signal(each, handler)
-
-
-@pytest.fixture
-def allocated(
-    folder: Path,
-    resolved: Plan,
-    profile: Profile,
-    slurm: FakeSlurm,
-    tmp_path: Path,
-    result_of: Callable[..., object],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Allocated:
-    """The ladder's three runs in one job of two slots, from inside that job."""
-    draft = draft_jobs(resolved, look(folder, ids(resolved)), profile, Limits(), needs=("seal",))
-    added = submit(
-        draft, folder, folder / "plan.json", profile, data_folder=folder, chain="workbench.stages"
-    )
-    assert added is not None
-    stage = tmp_path / "stage"
-    stage.mkdir()
-    (stage / "worker.py").write_text(textwrap.dedent(WORKER))
-    for run in resolved.runs:
-        (stage / f"{run.run_id}.json").write_text(canonical(result_of(run)))
-    command = (sys.executable, str(stage / "worker.py"))
-    monkeypatch.setattr(job, "Place", functools.partial(Place, command=command))
-    for name, value in {
-        "SLURM_JOB_ID": "9",
-        "SLURM_ARRAY_JOB_ID": "7",
-        "SLURM_ARRAY_TASK_ID": "0",
-        "SLURMD_NODENAME": "n1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    found = Allocated(added[0], folder, resolved, stage)
-    found.behave("train")
-    slurm.forget_calls()
-    return found
 
 
 def test_all_runs_are_trained_and_noted_and_a_second_start_finds_them_done(
