@@ -35,6 +35,7 @@ from workbench.prepare import (
     Prepared,
     data_line,
     data_progress,
+    is_built,
     prepare,
 )
 from workbench.seal import first_seals
@@ -72,7 +73,8 @@ def submit_sweep(
     sweep, runs = load_sweep(sweep_path), runs.resolve()
     folder = sweep_folder(runs, sweep.name)
     ledger.check(runs / LEDGER_NAME)
-    _rehearse(profile, next_place(folder), tell)
+    if not is_built(sweep, sweep_path, runs):
+        _rehearse(profile, next_place(folder), tell)
     with hold(slurm_folder(folder), "submit.lock", patience=PATIENCE):
         views: list[View] = []
 

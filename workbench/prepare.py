@@ -205,6 +205,12 @@ def find_manifest(spec: DataSpec, data: Path) -> Manifest | None:
     return read_manifest(folder) if (folder / MANIFEST).is_file() else None
 
 
+def is_built(sweep: Sweep, sweep_path: Path, runs: Path) -> bool:
+    """Whether the sweep's data set lies ready; ValueError for a missing corpus."""
+    with _about(sweep_path):
+        return find_manifest(sweep.data.spec(), runs / DATA_FOLDER) is not None
+
+
 def data_line(prepared: Prepared) -> str:
     """One line on the data set: sizes and what held-out text was seen in training."""
     sources = prepared.manifest.sources.items()
