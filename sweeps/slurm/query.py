@@ -142,7 +142,10 @@ def parse_squeue(text: str) -> dict[Key, JobState]:
 
 
 def parse_sacct(text: str) -> dict[Key, JobState]:
-    """States by name and index, of lines in SACCT_FORMAT; the last line of a job counts."""
+    """States by name and index, of lines in SACCT_FORMAT; the last line of a job counts.
+
+    A job that nobody cancelled is one that could never start: only Slurm itself gives no user.
+    """
     states: dict[Key, JobState] = {}
     for line in text.splitlines():
         fields = line.strip().split("|")
@@ -150,8 +153,9 @@ def parse_sacct(text: str) -> dict[Key, JobState]:
             continue
         name, job_id, state, code, node = fields
         node = "" if node.startswith("None") else node
-        told = state.partition(" ")[2] if state.startswith("CANCELLED") else f"exit {code}"
-        reason = "" if code == "0:0" and not told.startswith("by") else told
+        reason = "" if code == "0:0" else f"exit {code}"
+        if state.startswith("CANCELLED"):
+            reason = state.partition(" ")[2] or NEVER[0]
         for index in _indices(job_id):
             states[name, index] = JobState(_word(state), reason, node, _one(job_id, index))
     return states

@@ -13,6 +13,7 @@ demo-0001-seal-d4e5f6|42|PENDING|Dependency|
 """
 SACCT = """\
 demo-0001-ladder-0-a1b2c3|41_3|CANCELLED by 1000|0:0|n1
+demo-0001-seal-d4e5f6|42|CANCELLED|0:0|None assigned
 demo-0001-ladder-0-a1b2c3|41_4|OUT_OF_MEMORY|0:125|n1
 demo-0001-ladder-0-a1b2c3|41_5|NODE_FAIL|1:0|n3
 demo-0001-ladder-0-a1b2c3|41_[6-8,10%4]|PENDING|0:0|None assigned
@@ -36,6 +37,8 @@ def test_squeue_is_read_by_name_and_index() -> None:
 def test_sacct_is_read_with_who_cancelled_exit_codes_and_ranges() -> None:
     states = parse_sacct(SACCT)
     assert (states[NAME, 3].state, states[NAME, 3].reason) == ("CANCELLED", "by 1000")
+    assert states[NAME, 3].cancelled and not states[NAME, 3].held_back
+    assert states[SEAL, None].held_back and not states[SEAL, None].cancelled  # by Slurm itself
     assert (states[NAME, 4].state, states[NAME, 4].reason) == ("OUT_OF_MEMORY", "exit 0:125")
     assert states[NAME, 5].state == "NODE_FAIL" and states[NAME, 11].reason == "exit 0:9"
     assert [states[NAME, at].state for at in (6, 7, 8, 10)] == ["PENDING"] * 4
