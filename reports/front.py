@@ -127,7 +127,7 @@ def _table(content: Content, *, rate: bool) -> Block:
     caption = "Pass rate" if rate else "Loss, nats per token"
     numeric = [False] + [True] * (len(HEAD) - 1)
     block = words_table(head, rows, numeric=numeric, size=8.2, caption=caption)
-    longest = max(len(word) for row in rows for word in row[0].split(" "))
+    longest = max(len(row[0]) for row in rows)
     first = min(max(WEIGHTS[0], LETTER * (longest + 2)), 2.4)
     return without_empty(block | {"weights": [first, *WEIGHTS[1:]]})
 
