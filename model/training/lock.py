@@ -5,8 +5,10 @@ The second refuses and names the first. The kernel releases `lock` when its hold
 every shared file system carries it between hosts, and some have none. So the holder also touches
 `heartbeat.json`, which bears a token of its own: another host's fresh beat means held (without a
 kernel lock, any host's), an old one is taken over, and a holder that finds another token there has
-lost the folder and must not write. What cannot be read for a moment proves nothing. Ages are
-differences of times that the file system gave, so that clocks of hosts do not matter.
+lost the folder and must not write. Without a kernel lock two may look at once and both find
+nobody, so there each looks again a moment after its own beat: the last to write stays. What
+cannot be read for a moment proves nothing. Ages are differences of times that the file system
+gave, so that clocks of hosts do not matter.
 """
 
 from __future__ import annotations
@@ -100,16 +102,16 @@ def hold_lock(
     beat, end = folder / heartbeat, time.monotonic() + patience
     descriptor = os.open(folder / lock, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        while holder := _holder(descriptor, beat):
+        while isinstance(found := _claim(descriptor, beat), str):
             if time.monotonic() >= end:
                 raise RunLocked(
-                    f"{folder}: being worked on by {holder}\nwait until it has ended, or stop it"
+                    f"{folder}: being worked on by {found}\nwait until it has ended, or stop it"
                 )
             time.sleep(PATIENCE / 5)
-        with _beating(beat) as held:
+        with _beating(found):
             os.ftruncate(descriptor, 0)
             os.write(descriptor, f"pid {os.getpid()} on {socket.gethostname()}\n".encode())
-            yield held
+            yield found
     finally:
         os.close(descriptor)  # releases the lock; so does the death of the process
 
@@ -150,27 +152,33 @@ def living(heartbeat: Path, *, own_host: bool) -> str:
 
 
 @contextlib.contextmanager
-def _beating(heartbeat: Path) -> Iterator[RunLock]:
-    """Keep a heartbeat of one's own for the block."""
-    lock = RunLock(heartbeat, uuid.uuid4().hex)
-    own = {"host": socket.gethostname(), "pid": os.getpid(), "unix_time": time.time()}
-    write_atomic(heartbeat, json.dumps({**own, "token": lock.token}) + "\n")
+def _beating(lock: RunLock) -> Iterator[None]:
+    """Keep the lock's heartbeat fresh for the block, and remove it after."""
     thread = threading.Thread(target=lock._beat, daemon=True)
     thread.start()
     try:
-        yield lock
+        yield
     finally:
         lock._over.set()
         thread.join()
         lock._release()
 
 
-def _holder(descriptor: int, heartbeat: Path) -> str:
-    """Who keeps us from the lock, in words; empty where it is ours now."""
+def _claim(descriptor: int, heartbeat: Path) -> RunLock | str:
+    """The lock, its heartbeat written; or, in words, who keeps us from it."""
     had = try_lock(descriptor)
     if had is False:
         return os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
-    return living(heartbeat, own_host=had is None)
+    if holder := living(heartbeat, own_host=had is None):
+        return holder
+    lock = RunLock(heartbeat, uuid.uuid4().hex)
+    own = {"host": socket.gethostname(), "pid": os.getpid(), "unix_time": time.time()}
+    write_atomic(heartbeat, json.dumps({**own, "token": lock.token}) + "\n")
+    if had is None:
+        time.sleep(PATIENCE)  # whoever looked before that beat has written its own by now
+        if lock._is_taken():
+            return living(heartbeat, own_host=True) or "another process"
+    return lock
 
 
 def _now(folder: Path) -> float:

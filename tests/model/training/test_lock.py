@@ -122,6 +122,39 @@ def test_without_kernel_locks_the_heartbeat_decides_on_the_own_host_too(
         pass
 
 
+def test_without_kernel_locks_one_of_two_that_looked_at_once_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock_module, "try_lock", lambda descriptor: None)
+    looked, ended = threading.Barrier(2), threading.Barrier(2)
+    found: list[str] = []
+
+    def late(heartbeat: Path, *, own_host: bool) -> str:
+        who = living(heartbeat, own_host=own_host)
+        if not who:
+            looked.wait(10)  # neither writes before both have found nobody
+        return who
+
+    def enter() -> None:
+        try:
+            with hold_lock(tmp_path) as held:
+                ended.wait(10)
+                held.check()
+                found.append("held")
+        except RunLocked as refusal:
+            found.append(str(refusal))
+            ended.wait(10)
+
+    monkeypatch.setattr(lock_module, "living", late)
+    threads = [threading.Thread(target=enter) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(text == "held" for text in found) == [False, True]
+    assert f"being worked on by pid {os.getpid()}" in min(found, key=lambda text: text == "held")
+
+
 def test_ages_are_told_by_the_file_systems_clock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
