@@ -16,13 +16,13 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from model.training.lock import try_lock
+from model.training.lock import RunLocked, hold_lock, try_lock
 
 SCHEMA = 1
 GENESIS = "0" * 64  # the head of a ledger without entries
@@ -212,20 +212,37 @@ def _instant(text: str) -> datetime:
 def _locked(path: Path) -> Iterator[int]:
     """A descriptor of the file, exclusively locked; also between machines where NFS allows it.
 
-    Where the file system has no kernel locks, the lock of the sweep that seals has to do.
+    Where the file system has no kernel locks, a heartbeat beside the ledger tells who has it.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-    try:
+    with _opened(path) as descriptor:
         deadline = time.monotonic() + LOCK_SECONDS
-        while try_lock(descriptor) is False:
+        while (had := try_lock(descriptor)) is False:
             if time.monotonic() > deadline:
                 raise LedgerError(
                     f"{path} has been locked by another process for {LOCK_SECONDS:.0f} s"
                 )
             time.sleep(0.01)
+        if had:
+            yield descriptor
+            return
+    with ExitStack() as stack:
+        names = (f"{path.name}.lock", f"{path.name}.heartbeat.json")
+        try:
+            stack.enter_context(hold_lock(path.parent, *names, LOCK_SECONDS))
+        except RunLocked as error:
+            raise LedgerError(f"{path} is locked, nothing was added: {error}") from error
+        # Opened anew, so that a network file system shows what the last holder wrote.
+        yield stack.enter_context(_opened(path))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """A descriptor to read and append with; closing it releases its kernel lock."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    try:
         yield descriptor
     finally:
-        os.close(descriptor)  # releases the lock
+        os.close(descriptor)
 
 
 def _read_all(descriptor: int) -> bytes:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -161,13 +163,51 @@ def test_a_lock_that_is_never_released_is_an_error(
         ledger.append(path, "prediction", FAMILY, {})
 
 
+def _absent(descriptor: int, how: int) -> None:
+    raise OSError(errno.ENOSYS, "Function not implemented")
+
+
 def test_it_is_written_where_there_are_no_kernel_locks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def absent(descriptor: int, how: int) -> None:
-        raise OSError(errno.ENOSYS, "Function not implemented")
-
-    monkeypatch.setattr("fcntl.flock", absent)
+    monkeypatch.setattr("fcntl.flock", _absent)
     path = tmp_path / "ledger.jsonl"
     fill(path, 2)
     assert len(ledger.read(path).entries) == 2 and problems(path) == ""
+
+
+def test_two_appenders_keep_one_chain_where_there_are_no_kernel_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fcntl.flock", _absent)
+    path, parse, barrier = tmp_path / "ledger.jsonl", ledger.parse, threading.Barrier(2)
+
+    def slow(raw: bytes, *, now: datetime | None = None) -> ledger.Reading:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            barrier.wait(1)  # for the other to read the same head, where it is let in
+        return parse(raw, now=now)
+
+    monkeypatch.setattr(ledger, "parse", slow)
+    threads = [
+        threading.Thread(target=ledger.append, args=(path, "prediction", FAMILY, {"name": name}))
+        for name in "ab"
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    reading = parse(path.read_bytes())
+    assert reading.problems == ()
+    assert {entry.body["name"] for entry in reading.entries} == {"a", "b"}
+
+
+def test_a_holder_without_kernel_locks_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fcntl.flock", _absent)
+    monkeypatch.setattr(ledger, "LOCK_SECONDS", 0.05)
+    path = tmp_path / "ledger.jsonl"
+    named = rf"ledger\.jsonl is locked.* by pid {os.getpid()} on"
+    with ledger._locked(path), pytest.raises(LedgerError, match=named):
+        ledger.append(path, "prediction", FAMILY, {})
+    assert path.read_bytes() == b""
