@@ -28,7 +28,7 @@ _BATCH = 256  # samples a request
 # What a sample can end its process by; any other signal came from outside.
 _OWN = {signal.SIGPROF, signal.SIGXCPU, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT}
 _OWN |= {signal.SIGFPE, signal.SIGILL}
-_MOST_KILLS = 3  # from outside, in a row
+_MOST_KILLS = 3  # from outside, in a row, with the same sample first
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +106,7 @@ class Worker:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._process: subprocess.Popen[bytes] | None = None
+        self._ended_by = 0  # the signal that ended the last process
 
     def __enter__(self) -> "Worker":
         return self
@@ -121,16 +122,20 @@ class Worker:
     def grade(self, requests: Sequence[dict[str, Any]]) -> list[Verdict]:
         """A verdict for each request; one that ends the process fails, the others are retried.
 
-        Retried are all, too, where something else ended it. RuntimeError where it never lasts.
+        Retried are all, too, where something else ended it. A sample at which SIGKILL always does
+        fails (the kernel kills so when memory is short); RuntimeError for other signals.
         """
         verdicts: list[Verdict] = []
-        kills = 0
+        kills: list[int] = []
         while len(verdicts) < len(requests):
             batch = requests[len(verdicts) : len(verdicts) + _BATCH]
             found = self._replies(self._started(), batch)
-            kills = 0 if found else kills + 1
-            if kills == _MOST_KILLS:
-                raise RuntimeError(f"the grading process was killed from outside {kills} times")
+            kills = [] if found else [*kills, self._ended_by]
+            if len(kills) == _MOST_KILLS:
+                told = f"killed from outside {_MOST_KILLS} times"
+                if set(kills) != {signal.SIGKILL}:
+                    raise RuntimeError(f"the grading process was {told} (signals {kills})")
+                found, kills = [Verdict(False, f"{told} by SIGKILL (out of memory?)")], []
             verdicts += found
         return verdicts
 
@@ -187,6 +192,7 @@ class Worker:
         if timeout:
             process.kill()
         status = process.wait()
+        self._ended_by = -status
         self._stop()
         if timeout:
             return f"last resort: no verdict within {self._limits.wall_seconds:g} s of wall time"

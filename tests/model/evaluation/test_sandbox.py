@@ -2,6 +2,7 @@
 
 import signal
 import time
+from typing import Any
 
 import pytest
 
@@ -96,7 +97,7 @@ def test_requests_to_stop_are_not_for_the_grading_process(number: signal.Signals
         assert second.passed and worker._process is process
 
 
-def test_a_kill_from_outside_is_never_a_samples_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kill_from_outside_is_not_a_samples_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
     slow = "\n for i in range(9999): pass\n return x+1"
     requests = [request(item(slow + " " * n)) for n in range(100)]
     with Worker(Limits()) as worker:
@@ -109,12 +110,30 @@ def test_a_kill_from_outside_is_never_a_samples_verdict(monkeypatch: pytest.Monk
 
         def doomed() -> object:
             process = started()
-            process.kill()
+            process.send_signal(signal.SIGHUP)
             return process
 
         monkeypatch.setattr(worker, "_started", doomed)
         with pytest.raises(RuntimeError, match="killed from outside 3 times"):
             worker.grade(requests)
+
+
+def test_a_sample_at_which_sigkill_always_comes_fails_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    requests = [request(item(body)) for body in (GOOD, "\n return x+1 #big", GOOD + " ")]
+    replies = Worker._replies
+
+    def short_of_memory(worker: Worker, process: Any, batch: Any) -> list[Verdict]:
+        if "#big" in batch[0]["source"]:
+            process.kill()
+        return replies(worker, process, batch[:1])
+
+    monkeypatch.setattr(Worker, "_replies", short_of_memory)
+    with Worker(Limits()) as worker:
+        found = worker.grade(requests)
+    assert [v.passed for v in found] == [True, False, True]
+    assert found[1].reason.startswith("killed from outside 3 times by SIGKILL")
 
 
 def test_wall_time_is_the_last_resort_and_says_so() -> None:
