@@ -12,11 +12,12 @@ from workbench.errors import InputError
 def find_run(text: str, runs: Path) -> tuple[Path, PlannedRun]:
     """The run that `text` names: DIR/RUN, or RUN alone, sought in every sweep under `runs`.
 
-    RUN is a run's id or its name. Raises InputError where there is none, or more than one.
+    RUN is a run's id or its name, DIR a sweep's folder or its name under `runs`. Raises InputError
+    where there is none, or more than one.
     """
     path = Path(text)
-    if (path.parent / PLAN_NAME).is_file() and len(path.parts) > 1:
-        folders = [path.parent]
+    if len(path.parts) > 1:
+        folders = [f for f in (path.parent, runs / path.parent) if (f / PLAN_NAME).is_file()][:1]
     else:
         folders = sorted(plan.parent for plan in runs.glob(f"*/{PLAN_NAME}"))
     found = [
@@ -29,7 +30,7 @@ def find_run(text: str, runs: Path) -> tuple[Path, PlannedRun]:
         return found[0]
     if not found:
         raise InputError(
-            f"{text}: no such run under {runs}",
+            f"{text}: no such run" + ("" if len(path.parts) > 1 else f" under {runs}"),
             "name a run as `workbench status DIR` does, or DIR/RUN",
         )
     places = ", ".join(f"{folder}/{path.name}" for folder, _ in found)

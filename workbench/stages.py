@@ -7,7 +7,6 @@ and ends with status 1.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import sys
@@ -166,6 +165,5 @@ def main() -> int:
         say(f"error: {told.what}")
         say(f"  do: {told.remedy}")
         if name in chain.STAGES:
-            with contextlib.suppress(OSError):  # a full disk may be why
-                chain.note(Path(place), name, "failed", f"{told.what} (do: {told.remedy})")
+            chain.note(Path(place), name, "failed", f"{told.what} (do: {told.remedy})")
         return 1

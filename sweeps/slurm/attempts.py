@@ -21,6 +21,7 @@ from sweeps.layout import METRICS_NAME
 ATTEMPTS_NAME = "attempts.jsonl"
 CANCELLED_NAME = "cancelled.json"  # a person does not want the run; a later submit removes it
 BY_PERSON = "by `workbench cancel`"
+TIME_LIMIT, PREEMPTED = "time limit", "preempted"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +37,7 @@ class Attempt:
     begun: float  # seconds since 1970
     ended: float | None
     how: str  # the kind of Event that ended it, or "stopped"; empty: still at it, or killed
-    why: str = ""  # it was stopped: "time limit" or "preempted"
+    why: str = ""  # it was stopped: TIME_LIMIT or PREEMPTED
 
 
 def saved_step(home: Path) -> int:
@@ -97,10 +98,13 @@ def why_cancelled(home: Path) -> str:
 
 
 def stalled(home: Path, submission: int) -> int:
-    """How often in a row this submission started the run from the step where it stands now."""
+    """How often in a row this submission started the run from the step where it stands now.
+
+    Starts that say nothing of the run do not count: another trained it, or Slurm took the nodes.
+    """
     step, count = saved_step(home), 0
     for attempt in reversed(read(home)):
-        if attempt.how == "locked":  # another trained it
+        if attempt.how == "locked" or attempt.why == PREEMPTED:
             continue
         if attempt.submission != submission or attempt.step != step:
             break

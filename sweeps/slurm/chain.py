@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -31,9 +32,10 @@ class StageState:
 
 
 def note(place: Path, stage: str, state: Literal["finished", "failed"], message: str) -> None:
-    """Keep what came of a stage in the submission's folder."""
+    """Keep what came of a stage in the submission's folder, where that can be written at all."""
     record = {"state": state, "message": message, "unix_time": now()}
-    write_atomic(_path(place, stage), json.dumps(record, indent=1) + "\n")
+    with contextlib.suppress(OSError):  # a full disk must not undo what the stage has done
+        write_atomic(_path(place, stage), json.dumps(record, indent=1) + "\n")
 
 
 def noted(place: Path, stage: str) -> tuple[str, str] | None:

@@ -26,7 +26,7 @@ from sweeps.slurm.arrays import execution_of, run_devices
 from sweeps.slurm.cancel import is_marked
 from sweeps.slurm.ranks import Rank, become_worker
 from sweeps.slurm.submission import WORKERS_FOLDER, Job, Submission, load_submission
-from sweeps.slurm.turns import Asked, own_job, say
+from sweeps.slurm.turns import Asked, begun, own_job, say
 
 SHOWN_SECONDS = 30.0  # between two lines of a run's progress in the job's log
 # With nothing left but runs that others train; then the chain decides. Less than ranks wait for the
@@ -135,6 +135,7 @@ class Work:
         loss = "" if event.loss is None else f", loss {event.loss:.4f}"
         say(f"{name}: {event.kind}{loss} {event.message}".rstrip())
         if event.kind == "started":
+            begun.set()
             self._at_work[name] = home
             attempts.begin(
                 home,
@@ -190,7 +191,7 @@ def serve(place: Path, label: str, *, ledger_head: str | None = None) -> int:
     except Asked as asked:
         say("asked to end: saving")
         pool.stop(now=True)
-        work.stopped("time limit" if asked.requeue else "preempted")  # if it comes back
+        work.stopped(attempts.TIME_LIMIT if asked.requeue else attempts.PREEMPTED)
         if any(map(work.is_open, work.runs)):
             raise
         say("nothing is left to do")

@@ -19,7 +19,7 @@ from typing import NoReturn
 from sweeps.slurm.client import call
 from sweeps.worker_process import WORKER_COMMAND, WORKER_FOLDER, settings
 
-SRUN = ("--kill-on-bad-exit=0", "--wait=120")
+SRUN = ("--kill-on-bad-exit=0", "--wait=900")  # longer than a silent controller is asked (turns.py)
 PORTS = range(20_000, 32_000)  # below those that systems hand out
 
 

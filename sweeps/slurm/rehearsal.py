@@ -13,7 +13,8 @@ from sweeps.slurm.script import Request, refusal
 # In what sbatch says of jobs that it would let wait, be it for ever: nodes are down or too small,
 # a limit is used up. Anything else it refuses.
 PASSING = ("not available", "busy", "policy")
-SILENT = "Unable to contact"  # the controller does not answer, so nothing is known
+# In what it says where the controller does not answer, so that nothing is known.
+SILENT = ("Unable to contact", "timed out", "standby", "Zero Bytes", "temporarily unable")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,6 @@ def objections(profile: Profile, place: Path) -> list[Objection]:
             name="test-only", place=place, module="sys", words=(), resources=resources
         )
         words = refusal(request, profile)
-        if words and SILENT not in words:
+        if words and not any(part in words for part in SILENT):
             found.setdefault(words, []).extend(named)
     return [Objection(words, tuple(named)) for words, named in found.items()]

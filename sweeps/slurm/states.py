@@ -98,7 +98,11 @@ class View:
 
     def cancelled(self, submission: Submission) -> list[str]:
         """What of a submission a person cancelled: ids of runs, and labels of the chain's jobs."""
-        runs = [run_id for run_id, run in self.runs.items() if run.state == "cancelled"]
+        runs = [
+            run_id
+            for run_id, run in self.runs.items()
+            if run.state == "cancelled" or self.ending(run_id)
+        ]
         states = {job.label: self.queue.get(job.name, None) for job in submission.jobs}
         return sorted(runs) + [label for label, job in states.items() if job and job.cancelled]
 

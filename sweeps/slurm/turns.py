@@ -11,6 +11,7 @@ import os
 import re
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Mapping
 from types import FrameType
@@ -21,6 +22,10 @@ SIGNALS = (signal.SIGUSR2, signal.SIGTERM)
 PATIENCE = 600.0  # seconds with a silent controller; as a rule the time limit comes before
 ANSWER_SECONDS = 20.0
 AGAIN_SECONDS = 5.0  # before it is asked again
+IDLE_TURNS = 5  # after which a turn that started no run is the last
+
+
+begun = threading.Event()  # set when a run starts in this turn
 
 
 class Asked(BaseException):
@@ -41,6 +46,9 @@ def attend(work: Callable[[], int]) -> int:
     except Asked as asked:
         ignore()
         job_id = own_job(os.environ)
+        if asked.requeue and _is_idle():
+            say(f"no run could start before the time limit, {IDLE_TURNS} turns or more: given up")
+            return 1
         if asked.requeue or _is_preempted(job_id):
             say("saved: back into the queue")
             _scontrol("requeue", job_id)  # Slurm then ends this process
@@ -75,6 +83,11 @@ def _listen() -> None:
 
     for each in SIGNALS:
         signal.signal(each, ask)
+
+
+def _is_idle() -> bool:
+    """Whether no run started in this turn, which is not one of the first."""
+    return not begun.is_set() and int(os.environ.get("SLURM_RESTART_COUNT", "0")) >= IDLE_TURNS
 
 
 def _is_preempted(job_id: str) -> bool:

@@ -227,6 +227,10 @@ def test_runs_are_found_by_name_or_id_and_local_ones_have_no_job(
     home = next(path for path in own.folder.iterdir() if f"/{path.name}/log.txt" in by_name)
     assert "start at step 0" in by_name and main(["logs", str(home)]) == 0
     assert capsys.readouterr().out == by_name
+    assert main(["logs", f"{own.folder.name}/{name}", "--runs", str(own.runs)]) == 0
+    assert capsys.readouterr().out == by_name
+    status, what, _ = told(capsys, "cancel", f"other/{name}", "--runs", own.runs)
+    assert status == 2 and f"other/{name}: no such run" in what  # though another sweep has one
     status, what, remedy = told(capsys, "logs", "r99", "--runs", own.runs)
     assert status == 2 and "r99: no such run" in what and "status" in remedy
     status, what, remedy = told(capsys, "cancel", own.folder / name)

@@ -55,6 +55,9 @@ def test_only_starts_from_where_it_stands_count_as_stalled(tmp_path: Path) -> No
     start(tmp_path, 100.0, step=30)
     attempts.end(tmp_path, "locked")  # that was no start
     assert attempts.stalled(tmp_path, 1) == 2
+    start(tmp_path, 100.0, step=30)
+    attempts.end(tmp_path, "stopped", attempts.PREEMPTED)  # nor was that the run's fault
+    assert attempts.stalled(tmp_path, 1) == 2
     checkpoint(tmp_path, 31)
     assert attempts.stalled(tmp_path, 1) == 0
 

@@ -177,3 +177,14 @@ def test_words_for_reasons() -> None:
     assert list(words) == ["ReqNodeNotAvail", "Priority"]
     (line,) = hopeless(["QOSMaxCpuPerJobLimit", "Priority"], Path("runs/demo"))
     assert "QOSMaxCpuPerJobLimit" in line and "larger than its account or qos allows" in line
+
+
+def test_a_note_that_cannot_be_written_undoes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, text: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(chain, "write_atomic", full)
+    chain.note(tmp_path, "seal", "finished", "sealed")
+    assert chain.noted(tmp_path, "seal") is None

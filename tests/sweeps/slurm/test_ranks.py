@@ -133,7 +133,7 @@ def test_the_dry_run_shows_tasks_and_what_ends_them_together(
     lines = told["target-0"].splitlines()
     for line in ("--nodes=2", "--ntasks-per-node=8", "--gpus-per-node=8", "--cpus-per-task=8"):
         assert f"#SBATCH {line}" in lines
-    assert "--cpus-per-task=8 --kill-on-bad-exit=0 --wait=120" in told["target-0"].replace("'", "")
+    assert "--cpus-per-task=8 --kill-on-bad-exit=0 --wait=900" in told["target-0"].replace("'", "")
     assert "kill-on-bad-exit" not in told["ladder-0"]
     target = next(step for step in draft.steps if step.kind == "target")
     hours = rung_costs(draft, mixed).set_index("role").loc["target", "hours"]

@@ -45,6 +45,16 @@ def test_what_would_wait_is_kept_apart_from_what_is_refused(
     assert told in str(found) and "[ladder] and [target] and [service]" in str(found)
 
 
-def test_silence_is_no_objection(tmp_path: Path, profile: Profile, slurm: FakeSlurm) -> None:
-    slurm.object("allocation failure: Unable to contact slurm controller (connect failure)")
+@pytest.mark.parametrize(
+    "words",
+    [
+        "allocation failure: Unable to contact slurm controller (connect failure)",
+        "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation",
+        "sbatch: error: Slurm backup controller in standby mode",
+    ],
+)
+def test_silence_is_no_objection(
+    tmp_path: Path, profile: Profile, slurm: FakeSlurm, words: str
+) -> None:
+    slurm.object(words)
     assert objections(profile, tmp_path) == []

@@ -204,6 +204,19 @@ def test_nothing_goes_on_where_all_has_ended_or_failed_and_nobody_will_submit_ag
     assert not going()
 
 
+def test_a_cancelled_run_that_still_saves_is_cancelled_to_the_chain(
+    submitted: Path, resolved: Plan, slurm: FakeSlurm
+) -> None:
+    home = run_folder(submitted, str(resolved.ladder[0].run_id))
+    home.mkdir(parents=True, exist_ok=True)
+    mark(home)
+    with hold(home, "lock"):
+        view = look(submitted, ids(resolved))
+        ((_, submission),) = view.submissions
+        assert view.runs[home.name].state == "running"
+        assert view.cancelled(submission) == [home.name]
+
+
 def test_status_adds_slurms_columns_in_one_query(
     submitted: Path, resolved: Plan, slurm: FakeSlurm, finish: Callable[..., Path]
 ) -> None:

@@ -55,6 +55,17 @@ def test_a_training_job_comes_back_from_the_middle_of_its_imports(
     assert slurm.calls("scontrol") == [*asked, ["requeue", "7_0"]]
 
 
+def test_turns_in_which_no_run_starts_are_not_repeated_for_ever(
+    tmp_path: Path, slurm: FakeSlurm
+) -> None:
+    often = {**ARRAY, "SLURM_RESTART_COUNT": str(turns.IDLE_TURNS)}
+    assert signalled(tmp_path, signal.SIGUSR2, 60.0, **often) == 1
+    assert slurm.calls("scontrol") == []
+    slurm.answer("scontrol", PREEMPTED)  # that is no turn of its own
+    (tmp_path / "slow.importing").unlink()
+    assert signalled(tmp_path, signal.SIGTERM, 60.0, **often) == HANDLED
+
+
 @pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGTERM])
 @pytest.mark.parametrize("rank", ["chain", "3"])
 def test_the_chain_and_other_ranks_go_on(
