@@ -29,7 +29,6 @@ from fits.uncertainty.mixture import (
     law_constants,
     law_weights,
     predictive,
-    target_noise,
 )
 from fits.uncertainty.quantiles import LEVELS, quantile_table
 from fits.uncertainty.sizes import DriftingSizes
@@ -124,8 +123,7 @@ def _one_kind(
         top = max(float(at.flops.max()), float(seen.flops.max()))
         grid = np.geomspace(seen.flops.min(), top, CURVE_POINTS)
     rng = np.random.default_rng([seed, 7])
-    noise = target_noise(members.laws, members.noise)
-    drawn, on_curve = predictive(members.laws, weights, at, grid, noise, rng, draws)
+    drawn, on_curve = predictive(members.laws, weights, at, grid, members.noise, rng, draws)
     used = set(ladder.run_id if "power" in members.laws else ())
     for law in members.laws.values():
         used |= set(law.run_id if isinstance(law, DriftingSizes | Surface) else ())

@@ -1,6 +1,5 @@
 """The mixture of laws behind a forecast: how they are weighed, drawn from and described."""
 
-from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -53,12 +52,12 @@ def by_law(members: dict[str, Member], weights: dict[str, float]) -> dict[str, f
     return found
 
 
-def target_noise(members: dict[str, Member], noise: SeedNoise) -> SeedNoise:
-    """Scatter of one more run: what the laws found the runs to scatter by, of which seeds are but
-    a part, and UNSEEN besides where they are of unlike sizes."""
-    found = [m.scatter() for m in members.values() if isinstance(m, DriftingPower | DriftingSizes)]
-    mixed = any(isinstance(m, DriftingSizes) for m in members.values())
-    return replace(noise, sd=float(np.hypot(noise.sd * max(found, default=1), UNSEEN * mixed)))
+def one_more(member: Member, noise: SeedNoise) -> float:
+    """Sd of log loss by which one more run scatters about a law: as the law found the runs to, of
+    which seeds are but a part, and by UNSEEN besides where they are of unlike sizes."""
+    if isinstance(member, DriftingSizes):
+        return float(np.hypot(noise.sd * member.scatter(), UNSEEN))
+    return noise.sd * (member.scatter() if isinstance(member, DriftingPower) else 1.0)
 
 
 def predictive(
@@ -70,7 +69,7 @@ def predictive(
     rng: np.random.Generator,
     draws: int,
 ) -> tuple[Matrix, Matrix]:
-    """Draws of loss at the targets (own seed noise included) and of the law on the grid.
+    """Draws of loss at the targets (their own scatter included) and of the law on the grid.
 
     Shocks are stratified (every quantile once, in random order), which keeps the quantiles of
     2,000 draws as steady as those of many more. The band shows the law of most weight; one in
@@ -79,10 +78,11 @@ def predictive(
     edges = np.round(np.cumsum([0.0, *weights.values()]) * draws).astype(int)
     counts = dict(zip(weights, np.diff(edges), strict=True))
     at = [m.draws(targets, int(counts[k]), rng) for k, m in members.items() if counts[k]]
-    seeds = stats.norm.ppf((rng.permutation(draws) + 0.5) / draws) * noise.sd
+    scatter = [np.full(counts[k], one_more(m, noise)) for k, m in members.items()]
+    own = stats.norm.ppf((rng.permutation(draws) + 0.5) / draws) * np.concatenate(scatter)
     shown = members[heaviest(weights)]
     on = shown.draws(along(grid, targets), draws, rng)
-    return np.exp(np.concatenate(at) + seeds[:, None]), np.exp(on)
+    return np.exp(np.concatenate(at) + own[:, None]), np.exp(on)
 
 
 def along(grid: Vector, targets: Points) -> Points:

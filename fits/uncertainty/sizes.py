@@ -38,7 +38,7 @@ import numpy.typing as npt
 from fits.observations import FitError, Indices, Matrix, Observations, Points, Vector
 from fits.uncertainty.bootstrap import SeedNoise
 from fits.uncertainty.drift import walk_covariance
-from fits.uncertainty.smooth import excess, surface
+from fits.uncertainty.smooth import excess, row_share, surface
 
 EXPONENTS: Vector = np.geomspace(0.1, 0.8, 13)
 USUAL_EXPONENT, EXPONENT_SPREAD, EXPONENT_TIE = 0.33, 0.3, 0.25
@@ -161,7 +161,7 @@ def fit_drifting_sizes(obs: Observations, at: Points, noise: SeedNoise) -> Drift
     smooth = surface(obs)
     unit = float(obs.loss[~smooth.low].min())
     loss, scale = obs.loss / unit, (smooth.loss / unit)[:, None]
-    share = 1 / np.bincount(obs.cluster)[obs.cluster]  # checkpoints of a run err together
+    share = row_share(obs)
     scatter = noise.sd**2 * (1 + (excess(obs, smooth) / FAR) ** 2)
     weight = share * obs.weight / obs.weight.mean() / scatter
     walks = basis.walks(obs)

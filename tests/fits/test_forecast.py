@@ -6,10 +6,13 @@ from hypothesis import strategies as st
 from ladders import SIX, chinchilla_table, full_tables, ladder
 
 from fits.forecast import forecast, forecast_column
-from fits.observations import FitError, observe
+from fits.observations import FitError, Points, observe
 from fits.predictions.estimate import is_neutral
 from fits.shape import bend
 from fits.uncertainty.bootstrap import SeedNoise
+from fits.uncertainty.drift import fit_drifting_power
+from fits.uncertainty.mixture import one_more
+from fits.uncertainty.sizes import fit_drifting_sizes
 from fits.usable import kinds
 
 GOAL = pd.DataFrame({"flops": [1.3e13]})
@@ -222,6 +225,19 @@ def test_where_no_seeds_are_known_a_target_scatters_as_the_runs_do():
     near = pd.DataFrame({"flops": [1.1e13]})
     wide, narrow = (forecast(t, near).table.iloc[0] for t in (noisy, smooth))
     assert wide["hi90"] - wide["lo90"] > 2 * (narrow["hi90"] - narrow["lo90"])
+
+
+def test_each_law_scatters_the_target_as_its_own_runs_do():
+    """Twenty runs of odd recipes that scatter by 5 % do not widen what the clean ladder says."""
+    rng = np.random.default_rng(0)
+    clean = chinchilla_table(noise=0.002)
+    odd = clean.assign(loss=clean["loss"] * np.exp(0.05 * rng.standard_normal(len(clean))))
+    where = Points(flops=np.array([1e21]), n=np.array([2.9e9]), tokens=np.array([5.7e10]))
+    power = fit_drifting_power(observe(ladder(truth, SIX)), NOISE)
+    sizes = fit_drifting_sizes(observe(odd), where, NOISE)
+    assert sizes.scatter() > 5 * power.scatter()
+    alone, beside = (one_more(law, NOISE) for law in (power, sizes))
+    assert alone == NOISE.sd * power.scatter() and beside > 5 * alone
 
 
 def test_experts_unlike_the_target_are_left_out_by_name():

@@ -174,6 +174,18 @@ def test_checkpoints_of_one_run_count_as_one_run():
     assert widths[1] == pytest.approx(widths[0], rel=0.15)
 
 
+def test_many_checkpoints_of_an_odd_run_do_not_make_the_others_look_too_low():
+    table = chinchilla_table(noise=0.003).iloc[::2].assign(run_id=[f"r{i}" for i in range(13)])
+    tokens = np.geomspace(4e8, 8e9, 200)
+    loss = 1.08 * (1.8 + 480 * 1e8**-0.35 + 2100 * tokens**-0.37)
+    odd = pd.DataFrame({"n_active": 1e8, "tokens": tokens, "flops": 6e8 * tokens, "loss": loss})
+    obs = observe(pd.concat([table, odd.assign(run_id="odd")], ignore_index=True))
+    assert not surface(obs).low.any()
+    low, middle, high = quantiles(fit_drifting_sizes(obs, at(4e9), NOISE), at(4e9), 0.05, 0.5, 0.95)
+    assert low < truth(at(4e9)) < high
+    assert middle == pytest.approx(truth(at(4e9)), rel=0.03)
+
+
 @pytest.mark.parametrize("factor", [0.9, 0.5, 0.1])
 def test_one_run_too_low_to_be_true_is_not_believed(factor):
     table = chinchilla_table(noise=0.003)
