@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import io
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -19,11 +16,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from model.training.lock import hold_lock
 from sweeps import pool
 from sweeps.layout import run_folder
 from sweeps.local import train_runs
-from sweeps.lock import SweepBusy, hold, is_held, is_trained
+from sweeps.lock import SweepBusy, hold
 from sweeps.planned import Plan
 from sweeps.pool import Event
 from sweeps.progress import SweepProgress, clock
@@ -214,44 +210,6 @@ def test_worker_settings_fix_the_threads_and_leave_the_wait_policy_alone() -> No
     assert settings(3) == ("OMP_NUM_THREADS=3", "MKL_NUM_THREADS=3")
 
 
-def test_killed_parent_leaves_the_lock_free(stage: Stage, folder: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    ready = context.Event()
-    holder = context.Process(target=_hold_forever, args=(folder, ready))
-    holder.start()
-    assert ready.wait(20) and is_held(folder / "workers.lock")
-    os.kill(holder.pid or 0, signal.SIGKILL)
-    holder.join()
-    with hold(folder):
-        assert is_held(folder / "workers.lock")
-    assert not is_held(folder / "workers.lock")
-
-
-def test_another_hosts_beat_is_seen_by_the_clock_of_the_file_system(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "heartbeat.json").write_text('{"host": "n7", "pid": 7, "token": "theirs"}')
-    real = time.time
-    monkeypatch.setattr(time, "time", lambda: real() + 90)  # of this host
-    assert is_trained(tmp_path)
-
-
-def test_without_kernel_locks_a_sweep_and_a_run_have_one_process_still(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def absent(descriptor: int, how: int) -> None:
-        raise OSError(errno.ENOSYS, "Function not implemented")
-
-    monkeypatch.setattr(fcntl, "flock", absent)
-    with hold(tmp_path, "lock"):
-        with pytest.raises(SweepBusy, match=rf"pid {os.getpid()} on"), hold(tmp_path, "lock"):
-            pass
-        assert not is_trained(tmp_path)  # the heart of the sweep is not that of a run
-    with hold_lock(tmp_path):
-        assert is_trained(tmp_path)
-    assert not is_trained(tmp_path)
-
-
 def test_run_that_another_process_still_trains_is_waited_for(
     stage: Stage, resolved: Plan, folder: Path, finish: Callable[..., Path]
 ) -> None:
@@ -304,12 +262,6 @@ def test_progress_counts_flops_and_prints_lines_where_there_is_no_terminal(
         )  # fmt: skip
         assert bars.share() == 1 and bars.eta() is None  # nothing was trained, so no pace
     assert (clock(59.6), clock(3725)) == ("1:00", "1:02:05")
-
-
-def _hold_forever(folder: Path, ready: object) -> None:
-    with hold(folder):
-        ready.set()  # type: ignore[attr-defined]
-        time.sleep(60)
 
 
 def alive(pid: int) -> bool:

@@ -163,23 +163,17 @@ def test_a_lock_that_is_never_released_is_an_error(
         ledger.append(path, "prediction", FAMILY, {})
 
 
-def _absent(descriptor: int, how: int) -> None:
-    raise OSError(errno.ENOSYS, "Function not implemented")
-
-
 def test_it_is_written_where_there_are_no_kernel_locks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, no_kernel_locks: None
 ) -> None:
-    monkeypatch.setattr("fcntl.flock", _absent)
     path = tmp_path / "ledger.jsonl"
     fill(path, 2)
     assert len(ledger.read(path).entries) == 2 and problems(path) == ""
 
 
 def test_two_appenders_keep_one_chain_where_there_are_no_kernel_locks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_kernel_locks: None
 ) -> None:
-    monkeypatch.setattr("fcntl.flock", _absent)
     path, parse, barrier = tmp_path / "ledger.jsonl", ledger.parse, threading.Barrier(2)
 
     def slow(raw: bytes, *, now: datetime | None = None) -> ledger.Reading:
@@ -202,9 +196,8 @@ def test_two_appenders_keep_one_chain_where_there_are_no_kernel_locks(
 
 
 def test_a_holder_without_kernel_locks_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_kernel_locks: None
 ) -> None:
-    monkeypatch.setattr("fcntl.flock", _absent)
     monkeypatch.setattr(ledger, "LOCK_SECONDS", 0.05)
     path = tmp_path / "ledger.jsonl"
     named = rf"ledger\.jsonl is locked.* by pid {os.getpid()} on"

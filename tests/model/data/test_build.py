@@ -1,7 +1,6 @@
 """Building: cached, repeatable, whole or not at all, one at a time."""
 
 import errno
-import fcntl
 import json
 import multiprocessing
 import shutil
@@ -104,12 +103,8 @@ def test_killed_build_is_swept_up(small: DataSpec, tmp_path: Path) -> None:
 
 
 def test_builds_where_there_are_no_kernel_locks(
-    small: DataSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small: DataSpec, tmp_path: Path, no_kernel_locks: None
 ) -> None:
-    def absent(descriptor: int, how: int) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(fcntl, "flock", absent)
     assert build_dataset(small, tmp_path).sources["prose"].windows_train > 0
 
 

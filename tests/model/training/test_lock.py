@@ -105,12 +105,8 @@ def test_the_heart_beats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_without_kernel_locks_the_heartbeat_decides_on_the_own_host_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, no_kernel_locks: None
 ) -> None:
-    def absent(descriptor: int, how: int) -> None:
-        raise OSError(errno.ENOSYS, "Function not implemented")
-
-    monkeypatch.setattr(fcntl, "flock", absent)
     with hold_lock(tmp_path):
         refusal = rf"pid {os.getpid()} on {socket.gethostname()}"
         with pytest.raises(RunLocked, match=refusal), hold_lock(tmp_path):
