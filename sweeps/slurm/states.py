@@ -180,6 +180,6 @@ def _words(
     state, reason = job_words(job, task.job.job_id, answered)
     if state == "pending":
         number = int(task.place.name)
-        turns = [one for one in attempts.read(home) if one.submission == number]
-        return state, why_back(reason, turns)
+        starts = [one for one in attempts.read(home) if one.submission == number]
+        return state, why_back(reason, starts)
     return state or found.state, reason

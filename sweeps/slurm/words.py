@@ -62,16 +62,16 @@ def job_words(job: JobState | None, job_id: str | None, answered: bool) -> tuple
     return ENDED.get(job.state, "failed"), reason or f"job {job.job_id}"
 
 
-def why_back(reason: str, turns: list[Attempt]) -> str:
-    """Why a run that had turns waits again: "after turn 2: preempted", behind Slurm's reason.
+def why_back(reason: str, starts: list[Attempt]) -> str:
+    """Why a run waits again that has started: "after start 2: preempted", behind Slurm's reason.
 
     Without Slurm's where that only says that the job came back.
     """
-    if not turns:
+    if not starts:
         return reason
-    last = turns[-1]
-    cause = last.why if last.how else "node lost"  # it ended without a word
-    told = f"after turn {len(turns)}" + (f": {cause}" if cause else "")
+    last = starts[-1]
+    cause = last.why if last.how else "killed, or its node lost"  # it ended without a word
+    told = f"after start {len(starts)}" + (f": {cause}" if cause else "")
     return told if reason in ("", "BeginTime") else f"{reason}, {told}"
 
 
@@ -94,5 +94,5 @@ def hopeless(reasons: Iterable[str], folder: Path) -> list[str]:
 
 
 def _word(reason: str) -> str:
-    """Slurm's word, without the nodes or turns behind it."""
+    """Slurm's word, without the nodes or starts behind it."""
     return reason.partition(",")[0]

@@ -122,10 +122,10 @@ def test_a_run_that_never_reached_python_has_its_jobs_log(
 @pytest.mark.parametrize(
     ("how", "why", "reason", "told"),
     [
-        ("stopped", "time limit", "BeginTime", "after turn 1: time limit"),
-        ("stopped", "preempted", "Resources", "Resources, after turn 1: preempted"),
-        ("", "", "BeginTime", "after turn 1: node lost"),
-        ("left", "", "BeginTime", "after turn 1"),
+        ("stopped", "time limit", "BeginTime", "after start 1: time limit"),
+        ("stopped", "preempted", "Resources", "Resources, after start 1: preempted"),
+        ("", "", "BeginTime", "after start 1: killed, or its node lost"),
+        ("left", "", "BeginTime", "after start 1"),
     ],
 )
 def test_a_run_that_is_back_in_the_queue_says_why(
