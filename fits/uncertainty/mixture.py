@@ -12,7 +12,7 @@ from fits.uncertainty.sizes import DriftingSizes
 from fits.uncertainty.surface import Surface
 
 WEIGHING_DRAWS = 400
-UNSEEN = 0.01  # sd of log loss by which runs of unlike sizes differ in more than their seed
+UNSEEN = 0.006  # sd of log loss by which runs of unlike sizes differ in more than their seed
 
 
 class Member(Protocol):

@@ -7,7 +7,7 @@ For runs of n active parameters on D tokens, with x = log10 of their compute,
 d is what the law misses along compute: piecewise linear, its slope a random walk that starts at
 the largest run and goes both ways, so that the law holds best where the ladder ends. Backwards the
 steps double every decade (small runs are the odd ones); forwards they are unseen, and the error h
-decades on grows like hypot(tau, .006) * h**1.5. g is what it misses between recipes: such walks in
+decades on grows like hypot(tau, .0045) * h**1.5. g is what it misses between recipes: such walks in
 the log of tokens per parameter, starting at the TARGET's: runs like the target count most, unlike
 ones as far as they have proved to agree. e is scatter, wider for a run far above the best at no
 more compute than noise can put it, for under-tuned runs say little. The rows of one run (its
@@ -20,14 +20,16 @@ nothing is optimised.
 
 | constant | values | prior |
 |---|---|---|
-| alpha, beta | .1 … .8 | log-normal about .33 (sd .3), their ratio about 1 (sd .25) |
-| E / smallest loss | 0 … .95 | .1 at 0, the rest even |
+| alpha, beta | .19 … .52 | log-normal about .31 (sd .17), their ratio about 1 (sd .25) |
+| E / smallest loss | 0 … .95 | .1 at 0, the rest falling evenly to none at 1 |
 | tau, per root decade | .001 … .016 | even |
 | step in a recipe, per doubling | .005, .015, .045 | even |
 | scatter / seed noise | 1, 2, 4, 8, 16 | .4, .3, .15, .1, .05 |
 
-The exponents' prior is what others published: .34 and .28 (arXiv:2203.15556), .35 and .37
-(arXiv:2404.10102), .35 (arXiv:2305.16264), .29 and .23 (arXiv:2404.06395).
+The exponents' prior has mean and spread of what others published: .34 and .28 (arXiv:2203.15556),
+.35 and .37 (arXiv:2404.10102), .35 (arXiv:2305.16264), .29 and .23 (arXiv:2404.06395). A wider one
+lets small runs, which are worse than the law has them, pass for a steep law over a high floor: it
+overestimates the large ones (docs/decisions/0011).
 """
 
 from dataclasses import dataclass
@@ -40,9 +42,9 @@ from fits.uncertainty.bootstrap import SeedNoise
 from fits.uncertainty.drift import walk_covariance
 from fits.uncertainty.smooth import excess, row_share, surface
 
-EXPONENTS: Vector = np.geomspace(0.1, 0.8, 13)
-USUAL_EXPONENT, EXPONENT_SPREAD, EXPONENT_TIE = 0.33, 0.3, 0.25
+USUAL_EXPONENT, EXPONENT_SPREAD, EXPONENT_TIE = 0.31, 0.17, 0.25
 UNLIKELY = 3.0  # prior standard deviations beyond which exponents are not tried
+EXPONENTS: Vector = USUAL_EXPONENT * np.exp(EXPONENT_SPREAD * np.linspace(-UNLIKELY, UNLIKELY, 13))
 SHARES: Vector = np.linspace(0.0, 0.95, 20)
 NO_FLOOR = 0.1
 DRIFTS: Vector = np.array([0.001, 0.002, 0.004, 0.008, 0.016])
@@ -51,8 +53,8 @@ SCATTERS: Vector = np.array([1.0, 2.0, 4.0, 8.0, 16.0])
 SCATTER_PRIOR: Vector = np.array([0.4, 0.3, 0.15, 0.1, 0.05])
 KNOT = 0.35  # decades between the steps of d
 BACKWARDS = 2.0  # growth of a step a decade back
-AHEAD = 0.006  # tau ahead is this at least, per root decade, whatever the runs have shown
-FAR = 0.015  # a run this much above the best, in log loss, scatters 1.4 times as much
+AHEAD = 0.0045  # tau ahead is this at least, per root decade, whatever the runs have shown
+FAR = 0.015  # so much above the best in log loss, and the runs' own noise, scatters 1.4 times
 TRIES = 64  # draws at least, of which those with A and B positive are kept
 LOOSE = 100.0  # prior sd of A and B at the centre, in smallest losses
 WIDEST = 20.0  # decades of compute, and log of tokens per parameter, that a table may span
@@ -162,7 +164,7 @@ def fit_drifting_sizes(obs: Observations, at: Points, noise: SeedNoise) -> Drift
     unit = float(obs.loss[~smooth.low].min())
     loss, scale = obs.loss / unit, (smooth.loss / unit)[:, None]
     share = row_share(obs)
-    scatter = noise.sd**2 * (1 + (excess(obs, smooth) / FAR) ** 2)
+    scatter = noise.sd**2 * (1 + (excess(obs, smooth) / np.hypot(FAR, smooth.noise)) ** 2)
     weight = share * obs.weight / obs.weight.mean() / scatter
     walks = basis.walks(obs)
     scales, prior, of_scales = _scales(basis)
@@ -261,5 +263,5 @@ def _exponents() -> tuple[Matrix, Vector]:
 
 def floor_prior() -> Vector:
     """Log prior of each of SHARES."""
-    rest = np.full(SHARES.size - 1, (1 - NO_FLOOR) / (SHARES.size - 1))
-    return np.asarray(np.log(np.concatenate([[NO_FLOOR], rest])))
+    rest = 1 - SHARES[1:]
+    return np.asarray(np.log(np.concatenate([[NO_FLOOR], (1 - NO_FLOOR) * rest / rest.sum()])))

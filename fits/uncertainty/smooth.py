@@ -17,7 +17,7 @@ class Smooth:
     """A smooth loss for every run, and how the runs scatter about it."""
 
     loss: Vector  # within STRAY of the run's own
-    spread: float  # robust standard deviation of log loss
+    noise: float  # robust sd of log loss about it, as far as it may be chance
     low: Indices  # which runs are too low to be true
 
 
@@ -26,7 +26,8 @@ def surface(obs: Observations) -> Smooth:
 
     A robust quadratic of log loss in log n and log tokens (a plane where runs are few), the rows of
     one run counting as one. To divide by it and not by the measured loss keeps noise out of the
-    scale: else a law that lies below every run would be rewarded for it.
+    scale: else a law that lies below every run would be rewarded for it. About a plane, which bends
+    with nothing, runs scatter by more than chance: no noise is known there.
     """
     logs = np.stack([np.log(size) for size in obs.sizes()], axis=1)
     a, b = ((logs - logs.mean(axis=0)) / logs.std(axis=0)).T
@@ -41,7 +42,7 @@ def surface(obs: Observations) -> Smooth:
         weight = np.minimum(1, 1.5 * spread / np.maximum(np.abs(away), 1e-12))
     low = away < -max(LOW, LOW_SPREADS * spread)
     loss = np.exp(np.clip(fit, obs.y - STRAY, obs.y + STRAY))
-    return Smooth(loss=loss, spread=spread, low=low)
+    return Smooth(loss=loss, noise=spread * _many(obs), low=low)
 
 
 def row_share(obs: Observations) -> Vector:
@@ -65,12 +66,9 @@ def _median(values: Vector, weight: Vector) -> float:
 
 def excess(obs: Observations, smooth: Smooth) -> Vector:
     """By how much log loss is further above the best run of at most its compute and 20 % than
-    noise may put it; of a low run, ten times its distance from that best.
-
-    About a plane, which bends with nothing, runs scatter by more than noise: no allowance there.
-    """
-    low, noise = smooth.low, NOISY * smooth.spread * _many(obs)
+    noise may put it; of a low run, ten times its distance from that best."""
+    low = smooth.low
     reach = np.searchsorted(obs.flops, obs.flops * 10**BUDGET_DECADES, side="right") - 1
     best = np.minimum.accumulate(np.where(low, np.inf, obs.y))[reach]
     away = np.where(np.isfinite(best), np.abs(obs.y - best), 0.0)
-    return np.where(low, 10 * away, np.maximum(away - noise, 0))
+    return np.where(low, 10 * away, np.maximum(away - NOISY * smooth.noise, 0))

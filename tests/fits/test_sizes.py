@@ -42,7 +42,11 @@ def marginal(law: DriftingSizes, obs: Observations, k: int, h: int, f: int) -> f
     scale = smooth.loss / law.unit
     terms = law.basis.terms(obs, law.exponents[k]) / scale[:, None]
     design = np.concatenate([terms, law.basis.walks(obs)], axis=1)
-    sd = NOISE.sd * law.scales[h, 2] * np.sqrt(1 + (excess(obs, smooth) / sizes.FAR) ** 2)
+    sd = (
+        NOISE.sd
+        * law.scales[h, 2]
+        * np.sqrt(1 + (excess(obs, smooth) / np.hypot(sizes.FAR, smooth.noise)) ** 2)
+    )
     covariance = design @ np.diag(1 / law.prior[h]) @ design.T + np.diag(sd**2)
     return float(stats.multivariate_normal.logpdf((loss - SHARES[f]) / scale, cov=covariance))
 
@@ -60,7 +64,9 @@ def test_weights_of_cells_are_those_of_a_gaussian_process(monkeypatch):
         ]
         direct = marginal(law, obs, k, h, f) - marginal(law, obs, k, g, e)
         found = np.log(law.weights[k, h, f]) - np.log(law.weights[k, g, e])
-        assert found == pytest.approx(direct + of_scatter[0] - of_scatter[1], rel=1e-5, abs=1e-4)
+        of_floor = sizes.floor_prior()[[f, e]]
+        before = of_scatter[0] - of_scatter[1] + of_floor[0] - of_floor[1]
+        assert found == pytest.approx(direct + before, rel=1e-5, abs=1e-4)
 
 
 @pytest.mark.parametrize("ahead", [10.0, 100.0, 300.0])
