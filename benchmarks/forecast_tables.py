@@ -25,6 +25,7 @@ CUTOFFS = (10.0, 30.0, 100.0, 300.0)  # compute of the largest run over that of 
 TINY_CUTOFFS = (8.0, 14.0, 24.0)  # between the few rungs of a tiny ladder
 SLACK = 1.05  # a run this little above a cutoff counts as at it
 SAME_BUDGET = 1.2  # runs within this of the largest are all targets
+NEARLY_BEST = 1.03  # loss of a run at constant compute that someone would plan, over the best one's
 MINIMUM = 6  # fitted runs of a case
 LADDER_MINIMUM = 3  # of a ladder with one run a rung
 BANDS = ("<20x", "20–90x", "≥90x")
@@ -100,23 +101,28 @@ def split(table: Table) -> list[Case]:
 def load(folder: Path | None, sources: Iterable[str] | None = None) -> list[Table]:
     """The tables of the named sources, or of all; `folder` is WORKBENCH_TABLES.
 
-    Raises ValueError for an unknown source, MissingTable where a file is not there.
+    Raises ValueError for an unknown source or a table without its columns, MissingTable where a
+    file is not there.
     """
-    wanted = list(SOURCES) if sources is None else list(sources)
-    unknown = sorted(set(wanted) - set(SOURCES))
+    more = {} if folder is None else {p.stem: p for p in sorted(folder.glob("further/*.csv"))}
+    known = list(dict.fromkeys([*SOURCES, *more]))
+    wanted = known if sources is None else list(sources)
+    unknown = sorted(set(wanted) - set(known))
     if unknown:
-        raise ValueError(f"no source {', '.join(unknown)}; there are {', '.join(SOURCES)}")
+        raise ValueError(f"no source {', '.join(unknown)}; there are {', '.join(known)}")
     found: list[Table] = []
     for name in wanted:
-        path = source_file(folder, name)
-        found += SOURCES[name][1](pd.read_csv(path))
+        if name in SOURCES:
+            found += SOURCES[name][1](pd.read_csv(source_file(folder, name)))
+        else:
+            found += further(name, pd.read_csv(more[name]))
     return found
 
 
 def source_file(folder: Path | None, source: str) -> Path:
     """The CSV of a source; MissingTable where it is not there."""
     file = SOURCES[source][0]
-    if source == "tiny":
+    if source in OURS:
         return HERE / "tables" / file
     if folder is None:
         raise MissingTable(f"the source {source} needs the public table {file}")
@@ -231,11 +237,37 @@ def tiny(frame: pd.DataFrame) -> list[Table]:
     ]
 
 
+def isoflops(frame: pd.DataFrame) -> list[Table]:
+    """Points of constant compute, each lab a source of its own (benchmarks/tables/README.md)."""
+    return [t for lab, rows in frame.groupby("source", sort=False) for t in further(str(lab), rows)]
+
+
+def further(source: str, frame: pd.DataFrame) -> list[Table]:
+    """A table of runs as it is, or several told apart by `table`; ValueError for a lacking column.
+
+    The largest runs of a table of constant compute are of all shapes; asked for are those within
+    3 % of the best, as nobody plans the others.
+    """
+    lacking = [c for c in ("flops", "n_active", "tokens", "loss") if c not in frame.columns]
+    if lacking:
+        raise ValueError(f"the table {source} has no column {', '.join(lacking)}")
+    named = frame if "table" in frame.columns else frame.assign(table=source)
+    found = []
+    for name, rows in named.groupby("table", sort=False):
+        runs = _columns(_named(rows))
+        largest = runs["flops"] > runs["flops"].max() / SAME_BUDGET
+        poor = largest & (runs["loss"] > NEARLY_BEST * runs.loc[largest, "loss"].min())
+        found.append(Table(source=source, name=str(name), runs=runs[~poor]))
+    return found
+
+
+OURS = ("tiny", "isoflops")  # sources whose files are in benchmarks/tables
 SOURCES: dict[str, tuple[str, Callable[[pd.DataFrame], list[Table]]]] = {
     "chinchilla_epoch": ("chinchilla_epoch.csv", chinchilla_epoch),
     "gadre": ("gadre.csv", gadre),
     "gemstones": ("gemstones.csv", gemstones),
     "olmo_ladder": ("olmo_ladder.csv", olmo_ladder),
     "routing": ("routing_sbase.csv", routing),
+    "isoflops": ("isoflops.csv", isoflops),
     "tiny": ("tiny_ladders.csv", tiny),
 }

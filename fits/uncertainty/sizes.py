@@ -43,8 +43,7 @@ from fits.uncertainty.drift import walk_covariance
 from fits.uncertainty.smooth import excess, row_share, surface
 
 USUAL_EXPONENT, EXPONENT_SPREAD, EXPONENT_TIE = 0.31, 0.17, 0.25
-UNLIKELY = 3.0  # prior standard deviations beyond which exponents are not tried
-EXPONENTS: Vector = USUAL_EXPONENT * np.exp(EXPONENT_SPREAD * np.linspace(-UNLIKELY, UNLIKELY, 13))
+EXPONENTS: Vector = np.linspace(-3.0, 3.0, 13)  # prior standard deviations from the usual one
 SHARES: Vector = np.linspace(0.0, 0.95, 20)
 NO_FLOOR = 0.1
 DRIFTS: Vector = np.array([0.001, 0.002, 0.004, 0.008, 0.016])
@@ -252,13 +251,11 @@ def _scales(basis: Basis) -> tuple[Matrix, Matrix, Vector]:
 
 def _exponents() -> tuple[Matrix, Vector]:
     """(k, 2) exponents worth trying, and their log prior."""
-    logs = np.log(EXPONENTS)
-    both = np.stack([axis.ravel() for axis in np.meshgrid(logs, logs)], axis=1)
-    usual = (both - np.log(USUAL_EXPONENT)) / EXPONENT_SPREAD
-    tied = (both[:, 0] - both[:, 1]) / EXPONENT_TIE
-    likely = (np.abs(usual) <= UNLIKELY).all(axis=1) & (np.abs(tied) <= UNLIKELY)
-    prior = -0.5 * ((usual**2).sum(axis=1) + tied**2)
-    return np.asarray(np.exp(both[likely])), np.asarray(prior[likely])
+    both = np.stack([axis.ravel() for axis in np.meshgrid(EXPONENTS, EXPONENTS)], axis=1)
+    tied = (both[:, 0] - both[:, 1]) * EXPONENT_SPREAD / EXPONENT_TIE
+    prior = -0.5 * ((both**2).sum(axis=1) + tied**2)
+    likely = np.abs(tied) <= EXPONENTS.max()
+    return np.asarray(USUAL_EXPONENT * np.exp(EXPONENT_SPREAD * both[likely])), prior[likely]
 
 
 def floor_prior() -> Vector:

@@ -83,6 +83,34 @@ def test_the_tiny_ladders_need_no_folder_and_keep_three_rungs():
     assert all(8 < case.ratio < 40 and len(case.targets) == 1 for case in cases)
 
 
+def test_the_points_of_constant_compute_come_with_the_project():
+    found = {table.name: table for table in load(None, ["isoflops"])}
+    assert set(found) == {"llama3", "comma", "dclm", "nemotron", "fineweb_c4"}
+    assert {t.source for t in found.values()} == {"llama3", "marin", "misfitting"}
+    (target,) = split(found["nemotron"])[0].targets.itertuples()
+    assert target.flops == pytest.approx(1e21, rel=1e-3)
+    for table in found.values():
+        assert all(len(case.train) >= 6 for case in split(table))
+
+
+def test_a_folder_of_further_tables(tmp_path: Path):
+    (tmp_path / "further").mkdir()
+    n = np.geomspace(1e7, 1e9, 8)
+    rows = pd.DataFrame({"flops": 120 * n**2, "n_active": n, "tokens": 20 * n})
+    rows["loss"] = 2 + 30 * rows["flops"] ** -0.1
+    poor = rows.iloc[[-1]].assign(loss=1.05 * rows["loss"].iloc[-1])  # of a shape nobody plans
+    both = pd.concat([rows, poor]).assign(table="one")
+    pd.concat([both, rows.assign(table="two")]).to_csv(tmp_path / "further" / "lab.csv")
+    one, two = load(tmp_path, ["lab"])
+    assert (one.source, one.name, two.name) == ("lab", "one", "two")
+    assert len(one.runs) == len(two.runs) == 8
+    rows.drop(columns=["tokens"]).to_csv(tmp_path / "further" / "lab.csv")
+    with pytest.raises(ValueError, match="lab has no column tokens"):
+        load(tmp_path, ["lab"])
+    with pytest.raises(ValueError, match=r"no source other; there are .*lab"):
+        load(tmp_path, ["other"])
+
+
 def public_tables() -> dict[str, list[Table]]:
     folder = os.environ.get("WORKBENCH_TABLES")
     if not folder or not (Path(folder) / "runs").is_dir():
@@ -94,7 +122,7 @@ def test_the_public_tables_are_what_their_loaders_say():
     found = public_tables()
     assert {name: len(tables) for name, tables in found.items()} == {
         "chinchilla_epoch": 1, "gadre": 9, "gemstones": 2, "olmo_ladder": 20, "routing": 11,
-        "tiny": 14,
+        "isoflops": 5, "tiny": 14,
     }  # fmt: skip
     assert len(found["chinchilla_epoch"][0].runs) == 240
     for name, least, most in [("chinchilla_epoch", 1, 1), ("gadre", 1, 1), ("gemstones", 1, 1),

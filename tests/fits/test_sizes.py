@@ -138,9 +138,10 @@ def test_a_thousand_runs_do_not_make_it_sure_of_what_is_not_so(goal, actual):
     assert row["median"] == pytest.approx(actual, rel=0.012)
 
 
-@pytest.mark.parametrize(("noise", "bias", "covered"), [(0.02, 0.01, 0.9), (0.05, 0.02, 0.65)])
+@pytest.mark.parametrize(("noise", "bias", "covered"), [(0.02, 0.015, 0.9), (0.05, 0.03, 0.65)])
 def test_noise_is_not_taken_for_under_tuning(noise, bias, covered):
-    """Twenty tables without seeds, whose runs scatter by 7 and 17 times the prior's noise."""
+    """Twenty tables without seeds, whose runs scatter by 7 and 17 times the prior's noise; their
+    exponents are above the usual, so what noise leaves open is taken for a lower loss."""
     inside, errors = [], []
     for seed in range(20):
         rng = np.random.default_rng(seed)
