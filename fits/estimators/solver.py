@@ -151,7 +151,8 @@ def descend(problem: Problem, start: Matrix, *, steps: int = 80, tolerance: floa
     for first in range(0, ends.shape[0], size):
         rows = np.arange(first, min(first + size, ends.shape[0]))
         part, begin = problem.rows(rows), ends[rows]
-        with np.errstate(over="ignore", invalid="ignore"):  # a step too far is not taken
+        # a step too far, or along a flat direction, is not taken
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             before = part.objective(form.log_loss(begin))
             batch = _Batch(part, model, begin, np.flatnonzero(np.isfinite(before)))
             for _ in range(steps):

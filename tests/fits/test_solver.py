@@ -202,3 +202,13 @@ def test_wild_targets_leave_a_draw_where_it_started():
     ends = descend(many, start)
     assert np.isfinite(ends).all() and (ends[1] == start[1]).all()
     assert reached(many, ends)[0] < reached(many, start)[0]
+
+
+def test_a_draw_whose_curvature_underflows_is_left_in_silence():
+    many = problem(rows=2)
+    many.weight[1] = 1e-320
+    start = np.tile([0.5, 0.2, -9.0], (2, 1))
+    with np.errstate(divide="raise"):
+        ends = descend(many, start)
+    assert (ends[1] == start[1]).all()
+    assert reached(many, ends)[0] < reached(many, start)[0]
