@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from workbench.column_scale import header_units
 from workbench.errors import InputError
 from workbench.quantities import plain_header, unit_of_header
-from workbench.table_checks import Finding, header_units
+from workbench.sources.curves import LAST_STEP, STEP_AXES
+from workbench.table_checks import Finding
 
 # Run-table columns that are numbers. `loss_<part>` and its like are matched by NUMERIC_PART.
 NUMERIC = (
@@ -160,6 +162,8 @@ def _asked(path: Path, names: Sequence[str], column: str, source: str) -> Origin
 def _known(path: Path, names: Sequence[str], column: str, source: str) -> str:
     if source in names:
         return source
+    if LAST_STEP in names and source.strip().lower() in STEP_AXES:
+        return LAST_STEP  # the axis of loss curves, by the name that their export gives it
     close = get_close_matches(source, names, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"it has: {', '.join(names)}"
     raise InputError(f"{path} has no column {source!r} (for {column})", hint)

@@ -9,7 +9,7 @@ wrote comes back the same.
 Loss curves (a chart's export, TensorBoard runs) become a row a run: `workbench.sources`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,20 +19,23 @@ import pandas as pd
 
 from fits.observations import name_rows
 from model.records import write_atomic
+from workbench.column_scale import settle_scale
 from workbench.columns import NUMERIC, NUMERIC_PART, TEXT, Origin, origins, parse_columns
 from workbench.errors import InputError
+from workbench.odd_sizes import check_sizes
 from workbench.quantities import read_quantity
+from workbench.required import require
 from workbench.sources.curves import Source, curve_findings
 from workbench.sources.parameters import add_parameters
 from workbench.sources.tensorboard import read_runs
 from workbench.sources.wandb_history import is_history, read_history
-from workbench.table_checks import Finding, check_source, check_table, row_names, settle_scale
+from workbench.table_checks import Finding, check_source, check_table, row_names
 from workbench.table_files import blank, read_cells
 
 __all__ = ["Imported", "import_runs", "import_table", "parse_columns", "write_table"]
 
-MOST_SHOWN = 20  # columns named in an error, those that are likely first
 EMPTY, UNFINISHED = "empty", "kept out of fits"
+COMPUTED = "absent: computed as 6 × n_active × tokens"
 ENDS = ("finished", "diverged", "failed", "killed")  # `status` of a run that goes on no more
 STATES = {state: state for state in (*ENDS, "running", "missing")}
 STATES |= dict.fromkeys(("completed", "complete", "done", "success", "succeeded"), "finished")
@@ -96,7 +99,7 @@ def _typed_table(path: Path, source: Source, asked: dict[str, str]) -> Imported:
     sources, findings = origins(path, cells, asked)
     table, read = _typed(path, cells, sources)
     findings += read
-    _require(path, table, list(cells.columns), curves=bool(source.curves))
+    require(path, table, cells, curves=bool(source.curves))
     for column in (name for name in table if name == "loss" or str(name).startswith("loss_")):
         findings += curve_findings(source, sources[str(column)].columns[0], str(column))
     loss = sources["loss"]
@@ -110,7 +113,8 @@ def _typed_table(path: Path, source: Source, asked: dict[str, str]) -> Imported:
     if len(repeated):
         left_out.append(Finding.of("row", repeated, "the same as a row above it in every cell"))
         table = table.drop(index=repeated)
-    findings += check_table(table)
+    computed = any(finding.text == COMPUTED for finding in filled)
+    findings += check_sizes(table, computed=computed) + check_table(table)
     return Imported(
         table=name_rows(table),
         columns={column: origin.text for column, origin in sources.items()},
@@ -209,7 +213,9 @@ def _fill(table: pd.DataFrame) -> list[Finding]:
     findings = []
     if "flops" not in table or table["flops"].isna().all():
         table["flops"] = 6.0 * table["n_active"] * table["tokens"]
-        findings.append(Finding.of("flops", (), "absent: computed as 6 × n_active × tokens"))
+        findings.append(Finding.of("flops", (), COMPUTED))
+    elif {"n_active", "tokens"} <= set(table) and _is_product(table):
+        findings.append(Finding.of("flops", (), "computed: 6 × n_active × tokens in every row"))
     if "run_id" not in table or not (table["run_id"] != "").all():
         made = pd.Series([f"row-{row}" for row in table.index], index=table.index)
         if "name" in table and (table["name"] != "").all() and table["name"].is_unique:
@@ -239,30 +245,11 @@ def _fill(table: pd.DataFrame) -> list[Finding]:
     return findings
 
 
-def _require(path: Path, table: pd.DataFrame, names: Sequence[str], *, curves: bool) -> None:
-    """Raise InputError where there is no loss, or nothing to know the compute by."""
-    sized = {"n_active", "tokens"} <= set(table.columns)
-    counted = "flops" in table and bool(table["flops"].notna().any())
-    missing = "loss" if "loss" not in table else "" if counted or sized else "flops"
-    if not missing:
-        return
-    likely = [str(name) for name in names if missing in str(name).lower()]
-    asked = f"{missing}={likely[0] if likely else 'COLUMN'}"
-    if missing == "flops" and "n_active" in table:
-        asked = "tokens=COLUMN (or a product: 'tokens=steps*batch_tokens')"
-    elif missing == "flops" and "tokens" in table:
-        asked = "n_active=COLUMN"
-    elif missing == "flops":
-        asked += ", or n_active=…,tokens=… to compute it"
-    remedy = f"name it: workbench import {path.name} --columns {asked}"
-    if missing == "flops" and curves:
-        remedy += "; what the curves lack: --hparams TABLE or --run NAME:n_active=124M,tokens=2.5B"
-    shown = [*likely, *(str(name) for name in names if str(name) not in likely)]
-    more = f" and {len(shown) - MOST_SHOWN} more" if len(shown) > MOST_SHOWN else ""
-    what = f"no column for {missing}; it has: {', '.join(shown[:MOST_SHOWN])}{more}"
-    if missing in table:
-        what = f"column {missing} is empty"
-    raise InputError(f"{path}: {what}", remedy)
+def _is_product(table: pd.DataFrame) -> bool:
+    """Whether flops are 6 · n_active · tokens to many digits, which no other count would be."""
+    rows = table[["flops", "n_active", "tokens"]].dropna()
+    product = 6.0 * rows["n_active"] * rows["tokens"]
+    return len(rows) > 0 and bool(np.allclose(rows["flops"], product, rtol=1e-9, atol=0.0))
 
 
 def _repeats(table: pd.DataFrame) -> "pd.Series[bool]":

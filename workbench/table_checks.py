@@ -1,33 +1,23 @@
-"""What can be wrong with a table of runs as a whole: scale, agreement, repeats, odd values.
+"""What can be wrong with a table of runs: its loss, signs, agreement and repeats.
 
-A bare number names no unit. Its scale is judged from the other columns (flops against
-6 · n_active · tokens, tokens per parameter) and applied only where exactly one scale agrees with
-them; otherwise the table is refused with the question that a person can answer.
+Scale is judged elsewhere: a column's in `workbench.column_scale`, a row's in `workbench.odd_sizes`.
 """
 
 import re
-from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass
-from itertools import product
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from fits.observations import ranges
-from workbench.errors import InputError
-from workbench.quantities import PF_DAY, plain_header, unit_of_header
+from workbench.quantities import plain_header
 
 # Below these medians a column cannot be a plain count: no language model is that small.
 SMALLEST = {"n_active": 1e4, "tokens": 1e5, "flops": 1e9}
-SCALES = {
-    "n_active": {1.0: "", 1e3: "thousands", 1e6: "millions", 1e9: "billions"},
-    "tokens": {1.0: "", 1e6: "millions", 1e9: "billions", 1e12: "trillions"},
-    "flops": {1.0: "", 1e12: "1e12", 1e15: "1e15", 1e18: "1e18", 1e21: "1e21", PF_DAY: "PF-days"},
-}
 AGREE = 2.0  # flops within this factor of 6·n·tokens: attention and embeddings explain less
 ODD_ROW = 1.5  # a row this far from the table's own usual ratio is named
-TOKENS_PER_PARAM = (0.5, 2000.0)  # beyond this a scale is not believed
+LOW_LOSS = 1.3  # nats per token of text; the largest models end near 1.7
 HIGH_LOSS = 15.0  # nats per token; a uniform guess over 3 million words
 
 
@@ -39,6 +29,7 @@ class Finding:
     rows: tuple[int, ...]  # from 1, the header not counted; empty for the whole column
     text: str
     doubt: bool  # True where a person should look
+    groups: tuple[tuple[int, ...], ...] = ()  # the rows, where some of them belong together
 
     @classmethod
     def of(cls, column: str, rows: Iterable[int], text: str, *, doubt: bool = False) -> "Finding":
@@ -47,7 +38,8 @@ class Finding:
 
     def sentence(self) -> str:
         """Like "loss, rows 3 and 7–9: not a number"."""
-        where = f", {row_names(self.rows)}" if self.rows else ""
+        named = group_names(self.groups) if self.groups else row_names(self.rows)
+        where = f", {named}" if self.rows else ""
         subject = row_names(self.rows) if self.column == "row" else f"{self.column}{where}"
         return f"{subject}: {self.text}"
 
@@ -60,106 +52,11 @@ def row_names(rows: Iterable[int], shown: int = 12) -> str:
     return f"row{'s' if len(numbers) > 1 else ''} {', '.join(texts[:shown])}{more}"
 
 
-def header_units(
-    cells: pd.DataFrame, sources: Mapping[str, str], fixed: Container[str]
-) -> dict[str, tuple[str, float]]:
-    """Units that column names state, where the scale is not fixed and the numbers are no counts."""
-    found = {}
-    for column, source in sources.items():
-        unit = unit_of_header(source, column)
-        bare = pd.to_numeric(cells[source], errors="coerce").median()
-        if unit and column not in fixed and bare < SMALLEST.get(column, np.inf):
-            found[column] = (unit.unit, unit.factor)
-    return found
-
-
-def settle_scale(
-    path: Path, table: pd.DataFrame, sources: Mapping[str, str], fixed: Container[str] = ()
-) -> list[Finding]:
-    """Bring columns that are too small to be counts to scale, in place, where the others agree.
-
-    The scale of `fixed` columns was given. A table that carries 6 · n · tokens beside, as the
-    workbench's own do, shows that it counts plainly. Raises InputError with the question where no
-    scale or more than one agrees.
-    """
-    if _counts_plainly(table):
-        return []
-    medians = {
-        c: float(table[c].median()) for c in SMALLEST if c in table and table[c].notna().any()
-    }
-    small = [c for c, median in medians.items() if 0 < median < SMALLEST[c] and c not in fixed]
-    if not small:
-        return []
-    options: list[tuple[float, ...]] = [tuple(SCALES[c]) if c in small else (1.0,) for c in medians]
-    agreeing = [
-        scales
-        for choice in product(*options)
-        if _plausible(scales := dict(zip(medians, choice, strict=True)), table)
-    ]
-    if len(agreeing) != 1:
-        raise _which_unit(path, table, sources, small, agreeing)
-    findings = []
-    for column in small:
-        factor, first = agreeing[0][column], float(table[column].dropna().iloc[0])
-        table[column] *= factor
-        text = f"guessed to be in {SCALES[column][factor]} ({first:g} is {first * factor:g}): "
-        text += "the other columns then agree"
-        findings.append(Finding.of(column, (), text, doubt=True))
-    return findings
-
-
-def _which_unit(
-    path: Path,
-    table: pd.DataFrame,
-    sources: Mapping[str, str],
-    small: list[str],
-    agreeing: list[dict[str, float]],
-) -> InputError:
-    """The question that only a person can answer, with the answers that would make sense."""
-    what = [f"{c} runs from {table[c].min():g} to {table[c].max():g}" for c in small]
-    asked = ",".join(f"{column}={sources[column]}*FACTOR" for column in small)
-    readings = agreeing or [{small[0]: factor} for factor, word in SCALES[small[0]].items() if word]
-    several = len(small) > 1
-    words = [
-        " and ".join(
-            f"{factor[c]:g} {f'for {c} ' if several else ''}(in {SCALES[c][factor[c]]})"
-            for c in small
-            if c in factor
-        )
-        for factor in readings
-    ]
-    return InputError(
-        f"{path}: {' and '.join(what)}, too small for a plain count; in which unit?",
-        f"say so: workbench import … --columns '{asked}', with FACTOR {' or '.join(words)}, "
-        "or 1 (as it stands)",
-    )
-
-
-def _counts_plainly(table: pd.DataFrame) -> bool:
-    """Whether `flops_6nd` is 6 · n_active · tokens in every row, and these are whole and large."""
-    names = ["flops_6nd", "n_active", "tokens"]
-    if not set(names) <= set(table.columns):
-        return False
-    rows = table[names].dropna()
-    if rows.empty or (rows[names[1:]] % 1 != 0).any(axis=None) or rows["n_active"].min() < 1000:
-        return False
-    return bool(np.allclose(rows["flops_6nd"], 6.0 * rows["n_active"] * rows["tokens"], rtol=1e-6))
-
-
-def _plausible(scales: Mapping[str, float], table: pd.DataFrame) -> bool:
-    """Whether columns at these scales are counts, and agree with each other."""
-    scaled = {column: table[column] * factor for column, factor in scales.items()}
-    if any(values.median() < SMALLEST[column] for column, values in scaled.items()):
-        return False
-    if not {"n_active", "tokens"} <= set(scaled):
-        return False
-    n, tokens = scaled["n_active"], scaled["tokens"]
-    if not TOKENS_PER_PARAM[0] <= float((tokens / n).median()) <= TOKENS_PER_PARAM[1]:
-        return False
-    if "flops" not in scaled:
-        return True
-    ratio = float((scaled["flops"] / (6 * n * tokens)).median())
-    return 1 / 3 <= ratio <= 3
+def group_names(groups: Sequence[Sequence[int]], shown: int = 6) -> str:
+    """Like "rows 3 and 4; 9 and 10"; many groups end in how many more there are."""
+    texts = [" and ".join(map(str, group)) for group in groups]
+    more = f"; and {len(texts) - shown} more such groups" if len(texts) > shown else ""
+    return f"rows {'; '.join(texts[:shown])}{more}"
 
 
 def check_source(
@@ -191,6 +88,11 @@ def check_source(
         elif abs(ratio - 1) < 0.03:
             text = f"in nats: {beside!r} is e to its power"
             found.append(Finding.of("loss", (), text))
+    usual = float(table["loss"][table["loss"] > 0].median())
+    if usual < LOW_LOSS and not unit and not any(finding.doubt for finding in found):
+        text = f"a median of {usual:.3g} is low for nats per token of text; bits or nats per "
+        text += "character or byte? predictions will be in the table's own unit"
+        found.append(Finding.of("loss", (), text, doubt=True))
     if not found and not unit and name != "loss" and name in cells:
         found.append(Finding.of("loss", (), "read as nats per token, as no unit is named"))
     return found
@@ -200,26 +102,10 @@ def check_table(table: pd.DataFrame) -> list[Finding]:
     """Everything doubtful about a run table; columns that it lacks are not missed."""
     return [
         *_check_signs(table),
-        *_check_scale(table),
         *_check_loss(table),
         *_check_flops(table),
         *_check_repeats(table),
     ]
-
-
-def _check_scale(table: pd.DataFrame) -> list[Finding]:
-    """Rows whose size is no count while the others' are: 0.35 among 1.3e9."""
-    found = []
-    for column in ("n_active", "tokens"):
-        if column not in table:
-            continue
-        usual, values = float(table[column].median()), table[column]
-        rows = table.index[(values > 0) & (values < SMALLEST[column]) & (values < usual / 1e4)]
-        if len(rows):
-            table.loc[rows, "status"] = "missing"
-            text = f"{values[rows[0]]:g} where the table usually has {usual:.3g}: another unit?"
-            found.append(Finding.of(column, rows, f"{text} kept out of fits", doubt=True))
-    return found
 
 
 def _check_signs(table: pd.DataFrame) -> list[Finding]:
@@ -273,8 +159,11 @@ def _check_repeats(table: pd.DataFrame) -> list[Finding]:
         c for c in ("flops", "n_active", "tokens", "n_total", "n_experts", "seed") if c in table
     ]
     known = table.drop(index=named).dropna(subset=["flops", "loss"])
-    rows = known.index[known.duplicated(subset=keys, keep=False)]
-    if len(rows):
+    known = known[known["status"] == "finished"]
+    alike = known[known.duplicated(subset=keys, keep=False)].groupby(keys, dropna=False)
+    groups = sorted(tuple(int(row) for row in rows.index) for _, rows in alike)
+    if groups:
         text = "the same settings with different losses: seeds, or one recipe worse than the other?"
-        found.append(Finding.of("loss", rows, text))
+        both = Finding.of("loss", sorted(row for group in groups for row in group), text)
+        found.append(replace(both, groups=tuple(groups)))
     return found

@@ -70,6 +70,7 @@ def test_people_are_told_what_was_found_and_what_comes_next(
     source.write_text("params,tokens,eval/loss\n0.1,2e9,3.5\n1.3,26e9,3.2\n7,140e9,nan\n")
     assert main(["import", str(source), "--out", "r.csv"]) == 0
     out = capsys.readouterr().out
+    assert out.count("row 1 is the first below the header") == 1
     assert "caution: n_active: guessed to be in billions (0.1 is 1e+08)" in out
     assert "caution: loss, row 3: not a finite number ('nan'), left empty" in out
     assert "n_active: 1.000e+08 to 7.000e+09" in out

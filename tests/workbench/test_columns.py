@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from workbench.errors import InputError
-from workbench.importers import Imported, import_table, parse_columns
+from workbench.importers import Imported, import_table, parse_columns, write_table
 
 
 def write(folder: Path, text: str) -> Path:
@@ -97,13 +97,6 @@ def test_a_small_model_is_a_plain_count_if_one_says_so(tmp_path: Path) -> None:
     assert import_table(path, given).table["n_active"].tolist() == [500, 900]
 
 
-def test_a_size_in_another_unit_than_the_rest_is_kept_out_by_row(tmp_path: Path) -> None:
-    path = write(tmp_path, "n_active,tokens,loss\n1e9,2e10,3\n2e9,4e10,2.9\n0.35,7e9,3.3\n")
-    imported = import_table(path)
-    assert imported.table["status"].tolist() == ["finished", "finished", "missing"]
-    assert "n_active, row 3: 0.35 where the table usually has 1e+09" in told(imported, doubt=True)
-
-
 def test_an_own_column_that_a_mapping_covers_is_named(tmp_path: Path) -> None:
     path = write(tmp_path, "flops,loss,eval/loss\n1e18,9,3\n")
     imported = import_table(path, {"loss": "eval/loss"})
@@ -133,14 +126,40 @@ def test_a_mapping_that_cannot_be_says_what_to_write(
 @pytest.mark.parametrize(
     ("text", "remedy"),
     [
-        ("n_active,loss\n1e8,3\n", "--columns tokens=COLUMN (or a product"),
+        ("n_active,loss\n1e8,3\n", "--columns tokens=COLUMN, or flops=COLUMN alone"),
+        ("n_active,steps,loss\n1e8,9,3\n", "--columns 'tokens=steps*TOKENS_PER_STEP'"),
+        ("Model size,Tokens (B),loss\n8M,1.5,3\n", "--columns 'n_active=Model size'"),
         ("tokens,loss\n1e9,3\n", "--columns n_active=COLUMN"),
         ("my_flops,loss\n1e18,3\n", "--columns flops=my_flops"),
         ("flops,train/loss\n1e18,3\n", "--columns loss=train/loss"),
-        ("flops,loss\n,3\n", "--columns flops=flops"),
+        ("flops,loss\n,3\n", "--columns n_active=COLUMN,tokens=COLUMN"),
     ],
 )
 def test_what_a_table_lacks_is_asked_for(tmp_path: Path, text: str, remedy: str) -> None:
     with pytest.raises(InputError) as caught:
         import_table(write(tmp_path, text))
     assert f"workbench import table.csv {remedy}" in caught.value.remedy
+
+
+def test_of_two_sizes_the_one_that_is_missing_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path, "Model size,Tokens (B),loss\n8M,1.5,3\n")
+    with pytest.raises(InputError, match="no column for flops, and none for n_active to compute"):
+        import_table(path)
+    assert import_table(path, {"n_active": "Model size"}).table["flops"].tolist() == [72e15]
+
+
+def test_flops_that_are_the_product_are_said_to_be_computed(tmp_path: Path) -> None:
+    path = write(tmp_path, "n_active,tokens,loss\n1e8,2e9,3.5\n2e8,4e9,3.2\n")
+    imported = import_table(path)
+    write_table(imported.table, path)
+    assert "flops: computed: 6 × n_active × tokens in every row" in told(import_table(path))
+    write_table(imported.table.assign(flops=imported.table["flops"] * 1.001), path)
+    assert "computed" not in told(import_table(path))
+
+
+@pytest.mark.parametrize(("usual", "doubted"), [(0.8, True), (1.9, False)])
+def test_a_loss_too_low_for_nats_is_doubted(tmp_path: Path, usual: float, doubted: bool) -> None:
+    for name in ("val loss", "loss"):
+        path = write(tmp_path, f"flops,{name}\n1e18,{usual + 0.1}\n4e18,{usual}\n")
+        text = told(import_table(path), doubt=True)
+        assert ("predictions will be in the table's own unit" in text) is doubted

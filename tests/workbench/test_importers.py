@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from workbench.errors import InputError
 from workbench.importers import Imported, import_table, parse_columns, write_table
 from workbench.quantities import PF_DAY, read_quantity
-from workbench.table_checks import row_names
+from workbench.table_checks import group_names, row_names
 
 
 def write(folder: Path, text: str, name: str = "table.csv") -> Path:
@@ -193,7 +193,15 @@ def test_empty_rows_and_exact_repeats_are_left_out_aloud(tmp_path: Path) -> None
         "row 2: empty",
         "row 4: the same as a row above it in every cell",
     ]
-    assert "loss, rows 1, 5: the same settings with different losses" in told(imported)
+    assert "loss, rows 1 and 5: the same settings with different losses" in told(imported)
+
+
+def test_equal_settings_are_named_by_group_and_only_of_finished_runs(tmp_path: Path) -> None:
+    rows = ["1e18,4.0,", "2e18,3.8,", "1e18,4.1,", "2e18,3.9,failed", "3e18,3.5,", "4e18,3.4,"]
+    rows += ["3e18,3.6,", "3e18,3.7,"]
+    imported = import_table(write(tmp_path, "flops,loss,status\n" + "\n".join(rows) + "\n"))
+    assert "loss, rows 1 and 3; 5 and 7 and 8: the same settings" in told(imported)
+    assert group_names([(k, k + 1) for k in range(1, 20, 2)]).endswith("and 4 more such groups")
 
 
 def test_checkpoints_of_one_run_are_doubted(tmp_path: Path) -> None:

@@ -129,6 +129,8 @@ def _tell(on: "Console", imported: "Imported", place: Path, written: str) -> Non
     from workbench.targets import suggest_target, target_option
 
     table = imported.table
+    if any(finding.rows for finding in (*imported.findings, *imported.left_out)):
+        on.print("rows: row 1 is the first below the header")
     for finding in imported.findings:
         on.print(f"{'caution: ' if finding.doubt else ''}{finding.sentence()}")
     for finding in imported.left_out:

@@ -107,6 +107,18 @@ def test_a_chart_that_says_too_little_is_refused(tmp_path: Path, text: str, matc
         assert "--hparams" in caught.value.remedy
 
 
+def test_tokens_of_a_chart_are_its_steps_times_the_tokens_of_one(tmp_path: Path) -> None:
+    path = tmp_path / "chart.csv"
+    path.write_text('"Step","a - loss","b - loss"\n100,3.5,3.4\n300,2.8,2.7\n')
+    with pytest.raises(InputError) as caught:
+        import_table(path)
+    assert "tokens=last_step*TOKENS_PER_STEP" in caught.value.remedy
+    flags = parse_runs(["a:n_active=1e8", "b:n_active=2e8"])
+    for name in ("last_step", "Step"):
+        imported = import_runs(path, {"tokens": f"{name}*1e7"}, flags=flags)
+        assert imported.table["tokens"].tolist() == [3e9, 3e9]
+
+
 def test_a_table_of_runs_is_no_chart() -> None:
     assert not is_history(["Name", "State", "a - b", "eval/loss"])
     assert not is_history(["step", "loss"])
