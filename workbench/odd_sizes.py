@@ -85,8 +85,8 @@ def _contradicted(runs: pd.DataFrame, row: int, rest: list[int], *, larger: bool
         against = (compute[rest] > own * MORE_COMPUTE) & (others["loss"] > loss)
     if against.sum() < max(2.0, CONTRADICTED * len(rest)):
         return ""
-    have = f"{'lower' if larger else 'higher'} losses with a {'tenth' if larger else 'tenfold'}"
-    return f"its loss contradicts it: {int(against.sum())} other rows have {have} of its compute"
+    have = "lower losses with a tenth of" if larger else "higher losses with ten times"
+    return f"its loss contradicts it: {int(against.sum())} other rows have {have} its compute"
 
 
 def _borne_out(runs: pd.DataFrame, row: int, rest: list[int]) -> bool:
