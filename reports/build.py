@@ -86,12 +86,12 @@ def draw_figures(content: Content) -> dict[str, str]:
     tables, parts = content.tables, content.part_forecasts
     with drawing():
         if not content.forecast.empty:
-            found["headline"] = headline_figure(content.forecast, content.ratios)
+            found["headline"] = headline_figure(content.forecast, content.labels)
         if parts:
             details = {name: _detail(item) for name, item in content.headline.parts.items()}
             found["parts"] = parts_figure(parts, details)
         if not tables["residuals"].empty:
-            found["residuals"] = residual_figure(tables["residuals"], content.ratios)
+            found["residuals"] = residual_figure(tables["residuals"], content.labels)
         observed, law = tables["pass_rates"], tables["pass_rate_laws"]
         if not observed.empty:
             order = bucket_order(observed, law, list(content.headline.buckets))

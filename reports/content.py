@@ -17,6 +17,7 @@ import pandas as pd
 from fits.predictions.prediction import Estimate, Prediction
 from reports.diagnostics import Finding, diagnostics
 from reports.inputs import ReportInputs, number, part_column, part_name, part_names
+from reports.numbers import ratio, target_label
 from reports.run_tables import (
     convention_table,
     cost_table,
@@ -80,6 +81,15 @@ class Content:
             for item in self.inputs.predictions
         }
 
+    @property
+    def labels(self) -> dict[str, str]:
+        """A short name of each prediction: its compute ratio, or its target where these differ."""
+        targets = [dict(item.target) for item in self.inputs.predictions]
+        one = all(target == targets[0] for target in targets) and None not in self.ratios.values()
+        return {
+            name: ratio(known) if one else target_label(name) for name, known in self.ratios.items()
+        }
+
 
 def compute_content(inputs: ReportInputs) -> Content:
     """All tables and findings of the report."""
@@ -93,7 +103,7 @@ def compute_content(inputs: ReportInputs) -> Content:
         "loss",
         actual=None if inputs.diverged else inputs.actual,
         target_flops=target,
-        own_flops={item.name: item.target.get("flops") for item in inputs.predictions},
+        targets={item.name: item.target for item in inputs.predictions},
     )
     flat = {name: _flat(item, has_rates) for name, item in outcomes.items()}
     return Content(

@@ -6,16 +6,17 @@ that speak against the prediction come first.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
+from fits.observations import observe
 from fits.predictions.estimate import is_neutral
 from fits.predictions.prediction import Prediction
-from reports.inputs import ReportInputs, floats, part_column, part_names, texts
+from fits.uncertainty.bootstrap import SeedNoise, seed_noise
+from reports.inputs import ReportInputs, finished, floats, part_column, part_names, texts
 from reports.numbers import breakable, clean, joined, percent, plain, plural, share, significant
 from reports.verdict import Outcome, naive_words, prior_words
 
@@ -23,13 +24,13 @@ Finding = tuple[str, str]  # weight ("against", "note") and sentence
 FAINT_ROUTER = 0.8  # router entropy as a share of an even router's
 HEAVY_UNEMBEDDING = 0.5
 OVERLAP = 0.01
+SIZES = ("n_active", "tokens", "n_total", "n_experts", "unique_tokens")
+NO_SEEDS = "no two runs differ by seed alone"  # as the forecaster says it
 
 
 def diagnostics(inputs: ReportInputs, outcomes: dict[str, dict[str, Outcome]]) -> list[Finding]:
     """All findings, those against the prediction first; outcomes by prediction and quantity."""
-    found: list[Finding] = []
-    for prediction in inputs.predictions:
-        found += _of_prediction(prediction, outcomes[prediction.name], inputs.rung)
+    found = _of_predictions(inputs, outcomes)
     found += _seal(inputs)
     found += _noise(inputs, outcomes[inputs.headline.name]["loss"])
     found += _ladder(inputs)
@@ -41,29 +42,41 @@ def diagnostics(inputs: ReportInputs, outcomes: dict[str, dict[str, Outcome]]) -
     return sorted(unique, key=lambda finding: finding[0] != "against")
 
 
+def _of_predictions(inputs: ReportInputs, outcomes: dict[str, dict[str, Outcome]]) -> list[Finding]:
+    """Findings on single predictions; what is true of several is said once, with their names."""
+    whose: dict[Finding, list[str]] = {}
+    for prediction in inputs.predictions:
+        for finding in _of_prediction(prediction, outcomes[prediction.name], inputs.rung):
+            whose.setdefault(finding, []).append(clean(prediction.name, 60))
+    every = len(inputs.predictions)
+    return [
+        (weight, f"{'every prediction' if 1 < len(names) == every else '; '.join(names)}: {text}")
+        for (weight, text), names in whose.items()
+    ]
+
+
 def _of_prediction(
     prediction: Prediction, outcomes: dict[str, Outcome], rung: str
 ) -> Iterator[Finding]:
-    name = clean(prediction.name, 60)
-    yield from _refusals(name, outcomes)
+    yield from _refusals(outcomes)
     missed = [clean(key) for key, item in outcomes.items() if item.inside_90 is False]
     judged = [key for key, item in outcomes.items() if item.inside_90 is not None]
     if missed:
         yield (
             "against",
-            f"{name}: the 90 % interval missed {len(missed)} of {len(judged)} quantities: "
+            f"the 90 % interval missed {len(missed)} of {len(judged)} quantities: "
             f"{joined(missed)}.",
         )
     elif judged:
-        yield "note", f"{name}: the 90 % interval contained all {len(judged)} quantities."
+        yield "note", f"the 90 % interval contained all {len(judged)} quantities."
     loss = outcomes["loss"]
     words = naive_words(loss, rung)
     if words is not None:
         weight = "against" if "nearer to the actual" in words else "note"
-        yield weight, f"{name}: {words[0].lower()}{words[1:]}"
+        yield weight, f"{words[0].lower()}{words[1:]}"
     if loss.predicted and loss.lo90 is not None and loss.hi90 is not None:
         width = 100 * (loss.hi90 - loss.lo90) / loss.predicted
-        yield "note", f"{name}: the 90 % interval is {percent(width)} of the prediction wide."
+        yield "note", f"the 90 % interval is {percent(width)} of the prediction wide."
     estimates = [("", prediction.loss), ("pass rate: ", prediction.pass_rate)]
     estimates += [(f"{clean(part)}: ", item) for part, item in prediction.parts.items()]
     estimates += [(f"{clean(part)}: ", item) for part, item in prediction.buckets.items()]
@@ -79,10 +92,10 @@ def _of_prediction(
     for caution, prefixes in said.items():
         where = "" if "" in prefixes else joined([text.rstrip(": ") for text in prefixes]) + ": "
         weight = "note" if is_neutral(caution) else "against"
-        yield weight, f"{name}: {where}{caution.rstrip('.')}."
+        yield weight, f"{where}{caution.rstrip('.')}."
 
 
-def _refusals(name: str, outcomes: dict[str, Outcome]) -> Iterator[Finding]:
+def _refusals(outcomes: dict[str, Outcome]) -> Iterator[Finding]:
     grouped: dict[tuple[str, str], list[str]] = {}
     for quantity, outcome in outcomes.items():
         if outcome.refused:
@@ -90,7 +103,7 @@ def _refusals(name: str, outcomes: dict[str, Outcome]) -> Iterator[Finding]:
             grouped.setdefault(key, []).append(quantity)
     for (refused, reason), quantities in grouped.items():
         why = f": {reason}" if reason else ""
-        yield "against", f"{name}: {joined(quantities)} refused as {refused}{why}."
+        yield "against", f"{joined(quantities)} refused as {refused}{why}."
 
 
 def _seal(inputs: ReportInputs) -> Iterator[Finding]:
@@ -112,32 +125,42 @@ def _seal(inputs: ReportInputs) -> Iterator[Finding]:
 
 
 def _noise(inputs: ReportInputs, loss: Outcome) -> Iterator[Finding]:
-    """Spread of seeds at equal compute against the error that the law made."""
-    runs = inputs.runs
-    ladder = runs[[role not in ("target", "twin") for role in texts(runs, "role")]]
-    table = pd.DataFrame({"flops": floats(ladder, "flops"), "log": np.log(floats(ladder, "loss"))})
-    groups = table.dropna().groupby("flops")["log"]
-    counts, variances = groups.count(), groups.var()
-    repeated = counts >= 2
-    if not repeated.any():
-        yield (
-            "against",
-            f"No {inputs.rung} was trained with two seeds, so the noise of a run is not measured.",
-        )
+    """Spread of runs that differ by seed alone against the error that the law made."""
+    noise = _seeds(inputs.runs)
+    if noise is None or noise.measured is None:
+        if not any(NO_SEEDS in text for item in inputs.predictions for text in item.loss.cautions):
+            words = f"No {inputs.rung} was trained with two seeds"
+            yield "against", f"{words}, so the noise of a run is not measured."
         return
-    weights = (counts[repeated] - 1).to_numpy(dtype=float)
-    pooled = math.sqrt(
-        float(np.average(variances[repeated].to_numpy(dtype=float), weights=weights))
-    )
     text = (
-        f"Seeds at equal compute spread by {percent(100 * pooled, 2)} of the loss (one standard "
-        f"deviation, {plural(int(repeated.sum()), inputs.rung)} repeated)"
+        "Runs that differ by seed alone spread by "
+        f"{percent(100 * noise.measured, 2)} of the loss (one standard deviation, "
+        f"{plural(noise.pairs, 'run')} repeated)"
     )
     error = loss.error_percent
-    if error is not None and pooled > 0:
-        times = abs(error) / (100 * pooled)
+    if error is not None and noise.measured > 0:
+        times = abs(error) / (100 * noise.measured)
         text += f"; the error at the target is {plain(times, 1)} of these"
     yield "note", text + "."
+
+
+def _seeds(runs: pd.DataFrame) -> SeedNoise | None:
+    """Noise among finished runs whose sizes are all known; None where there is no such run.
+
+    Of n_active and tokens, one is enough beside the compute. A row given twice is no second seed.
+    """
+    known = {column: floats(runs, column) for column in ("flops", "loss", *SIZES)}
+    table = pd.DataFrame(known)
+    ladder = [role not in ("target", "twin") for role in texts(runs, "role")]
+    chosen = finished(runs) & np.array(ladder, dtype=bool)
+    table = table[chosen].dropna(axis=1, how="all")
+    if not {"flops", "loss"} <= set(table.columns):
+        return None
+    for one, other in (("n_active", "tokens"), ("tokens", "n_active")):
+        if one in table and other not in table:
+            table[other] = table["flops"] / table[one]
+    table = table[(table > 0).all(axis=1) & np.isfinite(table).all(axis=1)].drop_duplicates()
+    return seed_noise(observe(table)) if len(table) else None
 
 
 def _ladder(inputs: ReportInputs) -> Iterator[Finding]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from reports.content import Content, Outcomes
-from reports.inputs import number
+from reports.inputs import finished, floats, number, texts
 from reports.numbers import (
     DASH,
     clean,
@@ -19,6 +21,7 @@ from reports.numbers import (
 )
 from reports.page_blocks import Block, without_empty, words_table
 from reports.pages import points, rate_interval
+from reports.tables import in_sizes
 from reports.verdict import (
     Outcome,
     compute_words,
@@ -35,7 +38,6 @@ HEAD = (
 )  # fmt: skip
 WEIGHTS = [1.05, 1.05, 1, 1.5, 1.5, 0.85, 1.15, 0.95, 1.1, 1.2]  # of the columns' widths
 LETTER = 0.1  # of such a weight
-IN_COMPUTE = {"power", "power_floor"}
 
 
 def front_page(content: Content) -> dict[str, Any]:
@@ -176,11 +178,9 @@ def _naive(item: Outcome, name: str, *, rate: bool) -> str:
 
 def _drawn_law(content: Content) -> str:
     """The law of the line: the one of most weight in the prediction."""
-    weights = content.inputs.headline.loss.weights
-    sized = sum(share for name, share in weights.items() if name not in IN_COMPUTE)
-    if not weights or sized <= 0.5:
-        return "the headline law"
-    return "the law in sizes at the target's tokens per parameter,"
+    if in_sizes(content.inputs.headline.loss):
+        return "the law in sizes at the target's tokens per parameter,"
+    return "the headline law"
 
 
 def _caption(content: Content) -> str:
@@ -195,6 +195,11 @@ def _caption(content: Content) -> str:
     drawn = content.forecast[content.forecast["mark"] == "law"]["prediction"].nunique()
     if drawn > 1:
         text += " Dashed: the law of another prediction."
+    runs = content.inputs.runs
+    measured = np.isfinite(floats(runs, "loss")) & ~np.isin(texts(runs, "role"), ["target"])
+    undrawn = int(np.sum(measured & ~finished(runs)))
+    if undrawn:
+        text += f" Not drawn: {plural(undrawn, 'run')} that did not finish."
     if any(item.loss.naive["last_rung"] is not None for item in content.outcomes.values()):
         rung = content.inputs.rung
         text += (

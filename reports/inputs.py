@@ -115,6 +115,11 @@ def number(value: object) -> float | None:
     return found if np.isfinite(found) else None
 
 
+def finished(runs: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which runs have ended as they should; a table that tells no status has only such runs."""
+    return np.array([status in ("", "finished") for status in texts(runs, "status")], dtype=bool)
+
+
 def part_column(part: str) -> str:
     """The run-table column of a loss part, whether it is called text or loss_text."""
     return part if part.startswith("loss_") else f"loss_{part}"

@@ -163,6 +163,11 @@ def soften(value: object) -> object:
     return value
 
 
+def target_label(name: str) -> str:
+    """Like n 7B, tokens 140B for n_active=7B, tokens=140B."""
+    return clean(name.replace("n_active=", "n ").replace("=", " "), 24)
+
+
 def joined(words: list[str], last: str = "and") -> str:
     """Like a, b and c."""
     if len(words) < 2:

@@ -32,9 +32,11 @@ from reports.page_blocks import (
     list_block,
     pivot_block,
     table_block,
+    words_table,
 )
 from reports.past import past_blocks
 from reports.run_tables import spread_facts
+from reports.tables import NEAR, in_sizes
 from reports.verdict import Outcome
 
 Section = dict[str, Any]
@@ -45,7 +47,7 @@ def sections(content: Content, figures: set[str]) -> list[Section]:
     """Title and blocks of each section that has something to show."""
     found = [
         ("Loss by part", _parts(content, figures)),
-        ("Residuals", _residuals(figures)),
+        ("Residuals", _residuals(content, figures)),
         ("Pass rates", _rates(content, figures)),
         ("Loss curves", _curves(figures)),
         ("Runs", run_blocks(content)),
@@ -129,14 +131,21 @@ def _cells(items: list[Outcome | None], *, rate: bool) -> list[str]:
     return cells
 
 
-def _residuals(figures: set[str]) -> list[Block]:
+def _residuals(content: Content, figures: set[str]) -> list[Block]:
     if "residuals" not in figures:
         return []
     caption = (
         "How far each run lies over the drawn law, in percent of the loss. Filled: used by this "
-        "law; open: not used by it; diamond: the actual. Residuals that bend are a law that does "
-        "not fit; those of the runs do not show the error of the extrapolation."
+        "law; open: not used by it; diamond: the actual. "
     )
+    if any(in_sizes(item.loss) for item in content.inputs.predictions):
+        caption += (
+            "A law in sizes is drawn at its target's tokens per parameter, so that only the runs "
+            f"within a factor of {significant(NEAR)} of these are compared with it; those"
+        )
+    else:
+        caption += "Residuals that bend are a law that does not fit; those"
+    caption += " of the runs do not show the error of the extrapolation."
     return [figure_block("residuals", caption)]
 
 
@@ -197,14 +206,14 @@ def _making(content: Content) -> list[Block]:
     for key in ("hash", "tokenizer", "vocab", "context"):
         if manifest.get(key) is not None:
             facts.setdefault(f"data {key}", _fact(manifest[key]))
-    for item in inputs.predictions:
-        if item.inputs_hash:
-            facts[f"tables hash, {clean(item.name, 60)}"] = (
-                f"{item.inputs_hash[:16]} (seed {item.seed})"
-            )
     facts = {key: value for key, value in facts.items() if value != DASH}
     if facts:
         blocks.append(facts_block(facts))
+    hashed = [item for item in inputs.predictions if item.inputs_hash]
+    if hashed:
+        rows = [[clean(p.name, 60), p.inputs_hash[:16], str(p.seed)] for p in hashed]
+        head, caption = ["prediction", "tables hash", "seed"], "The tables behind each prediction."
+        blocks.append(words_table(head, rows, numeric=[False, False, True], caption=caption))
     blocks += _tables_of_making(content)
     return blocks
 

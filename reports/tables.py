@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 
 from fits.observations import run_names
 from fits.predictions.prediction import Estimate
-from reports.inputs import floats, number, texts
+from reports.inputs import finished, floats, number, texts
 
 LEVELS = ("lo50", "hi50", "lo90", "hi90")
 Z90 = 1.6448536269514722  # the normal quantile of a two-sided 90 % interval
+IN_COMPUTE = {"power", "power_floor"}  # laws that know no sizes
+NEAR = 1.5  # runs within this factor of a recipe are compared with the law drawn for it
 CURVE_POINTS = 160  # per run: more cannot be seen at the width of a page
 PROGRAM = "program"
 BLIND = "strip_blind"
@@ -31,19 +33,22 @@ def forecast_table(
     *,
     actual: Mapping[str, Any] | None,
     target_flops: object,
-    own_flops: Mapping[str, object] | None = None,
+    targets: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> pd.DataFrame:
-    """Marks of one loss figure: mark, prediction, used_by, flops, value, lo50, hi50, lo90, hi90.
+    """Marks of one loss figure: mark, prediction, used_by, near, flops, value, lo50 … hi90.
 
     mark: used, unused, left_out, twin (runs), law (rows of the drawn band), interval (the
-    prediction at its target), actual. `own_flops` by prediction, where targets differ.
+    prediction at its target), actual. Runs that did not finish are left out. near: predictions
+    whose drawn law is of the run's recipe. `targets` by prediction: flops where they differ, sizes.
     """
-    rows = _run_marks(runs, estimates, column)
+    own = targets or {}
+    done = pd.DataFrame(runs[finished(runs)])
+    rows = _run_marks(done, estimates, column, own)
     for name, estimate in estimates.items():
         if estimate.refused:
             continue
         rows += law_rows(name, estimate)
-        flops = number((own_flops or {}).get(name)) or number(target_flops)
+        flops = number(own.get(name, {}).get("flops")) or number(target_flops)
         where = {"mark": "interval", "prediction": name, "flops": flops}
         bounds = {level: number(getattr(estimate, level)) for level in LEVELS}
         rows.append(where | {"value": number(estimate.median)} | bounds)
@@ -64,26 +69,30 @@ def law_rows(name: str, estimate: Estimate) -> list[dict[str, Any]]:
 
 
 def _tidy(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    columns = ["mark", "prediction", "used_by", "flops", "value", *LEVELS]
+    columns = ["mark", "prediction", "used_by", "near", "flops", "value", *LEVELS]
     table = pd.DataFrame(list(rows), columns=columns)
     table["prediction"] = texts(table, "prediction")
-    for name in columns[3:]:
+    for name in columns[4:]:
         table[name] = floats(table, name)
     keep = (table["flops"] > 0) & np.isfinite(table["value"])
     return pd.DataFrame(table[keep]).reset_index(drop=True)
 
 
 def _run_marks(
-    runs: pd.DataFrame, estimates: Mapping[str, Estimate], column: str
+    runs: pd.DataFrame,
+    estimates: Mapping[str, Estimate],
+    column: str,
+    targets: Mapping[str, Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
     given = [item for item in estimates.values() if not item.refused]
     used = {run for item in given for run in item.runs_used}
     left = {str(row.get("run_id")) for item in estimates.values() for row in item.left_out}
     ids, roles = list(run_names(runs)), texts(runs, "role")
     known = bool(used) or "run_id" in runs.columns  # a bare table names nothing: all its runs count
+    drawn_for = {name: _near(runs, item, targets.get(name, {})) for name, item in estimates.items()}
     rows = []
-    for run, role, flops, value in zip(
-        ids, roles, floats(runs, "flops"), floats(runs, column), strict=True
+    for place, (run, role, flops, value) in enumerate(
+        zip(ids, roles, floats(runs, "flops"), floats(runs, column), strict=True)
     ):
         if role == "target":
             continue
@@ -98,17 +107,41 @@ def _run_marks(
             for name, item in estimates.items()
             if mark == "used" and not item.refused and (not known or run in item.runs_used)
         )
-        rows.append({"mark": mark, "used_by": by, "flops": flops, "value": value})
+        near = tuple(name for name, alike in drawn_for.items() if alike[place])
+        rows.append({"mark": mark, "used_by": by, "near": near, "flops": flops, "value": value})
     return rows
 
 
+def in_sizes(estimate: Estimate) -> bool:
+    """Whether the drawn law, the one of most weight, is in sizes and not in compute."""
+    return sum(share for law, share in estimate.weights.items() if law not in IN_COMPUTE) > 0.5
+
+
+def _near(runs: pd.DataFrame, estimate: Estimate, target: Mapping[str, Any]) -> NDArray[np.bool_]:
+    """Runs that the drawn law speaks of: all, or of one in sizes those of the target's recipe."""
+    near = np.ones(len(runs), dtype=bool)
+    if not in_sizes(estimate):
+        return near
+    for over, under in (("tokens", "n_active"), ("n_total", "n_active")):
+        known = (number(target.get(over)), number(target.get(under)))
+        if known[0] and known[1]:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                apart = np.log(floats(runs, over) / floats(runs, under) / (known[0] / known[1]))
+            near &= np.abs(apart) <= np.log(NEAR) + 1e-9
+    return near
+
+
 def residual_table(forecast: pd.DataFrame) -> pd.DataFrame:
-    """Run over law in percent: prediction, mark, flops, percent, where the law was drawn."""
+    """Run over law in percent: prediction, mark, flops, percent, where the law was drawn.
+
+    A law in sizes is drawn for one recipe, so only runs near that are compared with it.
+    """
     rows: list[pd.DataFrame] = []
     for name in _predictions(forecast):
         law = forecast[(forecast["mark"] == "law") & (forecast["prediction"] == name)]
         law = law.sort_values("flops")
-        seen = forecast[forecast["mark"].isin(["used", "unused", "actual"])]
+        near = [mark == "actual" or name in by for mark, by in _runs_near(forecast)]
+        seen = forecast[np.array(near, dtype=bool)]
         if len(law) < 2 or seen.empty:
             continue
         x, y = np.log(floats(law, "flops")), floats(law, "value")
@@ -130,6 +163,14 @@ def residual_table(forecast: pd.DataFrame) -> pd.DataFrame:
     if not rows:
         return pd.DataFrame(columns=["prediction", "mark", "flops", "percent"])
     return pd.concat(rows, ignore_index=True)
+
+
+def _runs_near(forecast: pd.DataFrame) -> list[tuple[str, tuple[str, ...]]]:
+    """Mark of each row, and the predictions whose drawn law is of its recipe."""
+    return [
+        (mark, near if mark in ("used", "unused") else ())
+        for mark, near in zip(forecast["mark"], forecast["near"], strict=True)
+    ]
 
 
 def _predictions(table: pd.DataFrame) -> list[str]:

@@ -27,8 +27,9 @@ from reports.figures.style import (
     spread,
 )
 from reports.inputs import floats
-from reports.numbers import clean, plain, ratio
+from reports.numbers import joined, plain
 
+SHORT = 12  # letters of a label up to which there is room for a word before it
 RUN_STYLES = {
     "used": {"marker": "o", "markerfacecolor": INK, "markeredgecolor": INK},
     "unused": {"marker": "o", "markerfacecolor": "white", "markeredgecolor": INK},
@@ -137,39 +138,38 @@ def _draw_interval(
         )
 
 
-def headline_figure(table: pd.DataFrame, ratios: Mapping[str, float | None]) -> Figure:
+def headline_figure(table: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
     """The key figure over the width of the page, labelled at its right."""
     figure = sheet(104)
     axes = panel(figure, 9, 10, WIDTH - 9 - 42, 87)
     draw_forecast(table, axes)
     heading(axes, "Loss, nats per token")
-    _label_target(axes, table, ratios)
+    _label_target(axes, table, labels)
     _label_runs(axes, table)
-    _label_ranges(axes, table, ratios)
+    _label_ranges(axes, table, labels)
     return figure
 
 
-def _label_target(axes: Axes, table: pd.DataFrame, ratios: Mapping[str, float | None]) -> None:
+def _label_target(axes: Axes, table: pd.DataFrame, labels: Mapping[str, str]) -> None:
     """What stands at the target, said at its height beside the axes."""
-    labels: list[tuple[float, str, str]] = []
+    said: list[tuple[float, str, str]] = []
     for index, name in enumerate(predictions(table)):
         rows = table[(table["mark"] == "interval") & (table["prediction"] == name)]
         for row in rows.to_dict("records"):
-            words = f"predicted {plain(row['value'])}"
-            known = ratios.get(name)
-            words += f" ({ratio(known)})" if known else f" ({clean(name, 12)})"
-            labels.append((float(row["value"]), words, color_of(index)))
+            words, label = plain(row["value"]), labels[name]
+            words = f"predicted {words} ({label})" if len(label) <= SHORT else f"{words}: {label}"
+            said.append((float(row["value"]), words, color_of(index)))
     for row in table[table["mark"] == "actual"].to_dict("records"):
-        labels.append((float(row["value"]), f"actual {plain(row['value'])}", ACTUAL))
-    if not labels:
+        said.append((float(row["value"]), f"actual {plain(row['value'])}", ACTUAL))
+    if not said:
         return
     bottom, top = np.log(axes.get_ylim())
-    heights = [(np.log(value) - bottom) / (top - bottom) for value, _, _ in labels]
+    heights = [(np.log(value) - bottom) / (top - bottom) for value, _, _ in said]
     places = spread(heights, 0.047, 0.02, 0.98)
     target = float(floats(table[table["mark"].isin(["interval", "actual"])], "flops").max())
     transform = blended_transform_factory(axes.transData, axes.transAxes)
     edge = axes.get_xlim()[1]
-    for (_, words, color), height, place in zip(labels, heights, places, strict=True):
+    for (_, words, color), height, place in zip(said, heights, places, strict=True):
         axes.plot(
             [(target * edge) ** 0.5, edge],
             [height, place],
@@ -211,33 +211,32 @@ def _label_runs(axes: Axes, table: pd.DataFrame) -> None:
         axes.text(0.815, height - 0.003, words[mark], transform=axes.transAxes, va="center")
 
 
-def _label_ranges(axes: Axes, table: pd.DataFrame, ratios: Mapping[str, float | None]) -> None:
+def _label_ranges(axes: Axes, table: pd.DataFrame, labels: Mapping[str, str]) -> None:
     """Which compute each law was fitted on, as bars at the foot with their words above them."""
-    target = table[table["mark"] == "interval"]
-    used = floats(table[table["mark"] == "used"], "flops")
-    if target.empty or used.size == 0:
-        return
+    names = predictions(table)
+    bars: dict[tuple[float, float], list[int]] = {}
+    for index, name in enumerate(names):
+        used = table[table["mark"] == "used"]
+        flops = floats(used[[name in by for by in used["used_by"]]], "flops")
+        if flops.size:
+            bars.setdefault((float(flops.min()), float(flops.max())), []).append(index)
     transform = blended_transform_factory(axes.transData, axes.transAxes)
-    for place, (index, name) in enumerate(reversed(list(enumerate(predictions(table))))):
-        known = ratios.get(name)
-        if not known:
-            continue
-        end = float(floats(target[target["prediction"] == name], "flops").max()) / known
-        if end < used.min():
-            continue
-        height, color = 0.03 + 0.062 * place, color_of(index)
+    for place, ((low, high), indices) in enumerate(reversed(bars.items())):
+        height, color = 0.03 + 0.062 * place, color_of(indices[0])
         axes.plot(
-            [used.min(), end],
+            [low, high],
             [height] * 2,
             color=color,
             linewidth=2.2,
             transform=transform,
             solid_capstyle="butt",
         )
+        whose = joined([labels[names[index]] for index in indices])
+        words = f"runs of the {whose} prediction{'s' if len(indices) > 1 else ''}"
         axes.text(
-            used.min(),
+            low,
             height + 0.012,
-            f"runs of the {ratio(known)} prediction",
+            "runs of every prediction" if 1 < len(indices) == len(names) else words,
             color=color,
             transform=transform,
             va="bottom",
@@ -264,16 +263,18 @@ def parts_figure(tables: Mapping[str, pd.DataFrame], details: Mapping[str, str])
     return figure
 
 
-def residual_figure(table: pd.DataFrame, ratios: Mapping[str, float | None]) -> Figure:
+def residual_figure(table: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
     """Each run and the actual over the law, in percent, a panel for each prediction."""
     names: Sequence[str] = predictions(table)
-    figure = sheet(46)
-    step = WIDTH / max(2, len(names))
+    lines, step, line = -(-len(names) // 2), WIDTH / 2, 46.0
+    figure = sheet(lines * line)
     reach = float(np.nanmax(np.abs(floats(table, "percent")))) * 1.15 + 0.05
     flops = floats(table, "flops")
     for place, name in enumerate(names):
-        axes = panel(figure, place * step + 9, 10, step - 14, 29)
-        compute_axis(axes, flops.min() / 1.5, flops.max() * 1.5, most=5)
+        down, across = divmod(place, 2)
+        axes = panel(figure, across * step + 11, (lines - 1 - down) * line + 10, step - 16, 29)
+        below = place + 2 < len(names)  # a panel that says the axis's name for this one too
+        compute_axis(axes, flops.min() / 1.5, flops.max() * 1.5, label=not below, most=5)
         axes.set_ylim(-reach, reach)
         axes.locator_params(axis="y", nbins=5)
         axes.yaxis.set_major_formatter(
@@ -292,6 +293,5 @@ def residual_figure(table: pd.DataFrame, ratios: Mapping[str, float | None]) -> 
                 zorder=4,
                 **style,  # type: ignore[arg-type]
             )
-        known = ratios.get(name)
-        heading(axes, f"Above the {ratio(known) if known else clean(name, 20)} law, %")
+        heading(axes, f"{labels[name]}: above the law, %")
     return figure

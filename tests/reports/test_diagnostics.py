@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import pandas as pd
 import pytest
@@ -68,7 +69,10 @@ def test_a_remark_of_the_fit_is_no_finding_against_it(demo: ReportInputs) -> Non
     )
     found = {text: weight for weight, text in compute_content(told).findings}
     assert next(w for t, w in found.items() if "flattens" in t) == "note"
-    assert next(w for t, w in found.items() if t.startswith("x30: the floor rests")) == "against"
+    assert (
+        next(w for t, w in found.items() if t.startswith("every prediction: the floor rests"))
+        == "against"
+    )
 
 
 def test_mixed_model_code_is_named(demo: ReportInputs) -> None:
@@ -78,10 +82,67 @@ def test_mixed_model_code_is_named(demo: ReportInputs) -> None:
 
 
 def test_seed_noise_is_measured_or_its_absence_said(demo: ReportInputs) -> None:
-    assert "Seeds at equal compute spread by" in said(demo)
+    assert "Runs that differ by seed alone spread by" in said(demo)
     single = demo.runs.drop_duplicates("flops")
     alone = dataclasses.replace(demo, runs=single)
     assert "No rung was trained with two seeds" in said(alone)
+
+
+def with_runs(inputs: ReportInputs, **columns: object) -> str:
+    return said(dataclasses.replace(inputs, runs=inputs.runs.assign(**columns)))
+
+
+def test_a_failed_twin_is_no_second_seed(outside: Callable[..., ReportInputs]) -> None:
+    inputs = outside(4)
+    flops = [1e18, 1e18, 1e19, 1e20]
+    assert "seed alone spread by" in with_runs(inputs, flops=flops)
+    status = ["finished", "failed", "finished", "finished"]
+    assert "seed alone spread by" not in with_runs(inputs, flops=flops, status=status)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"n_active": [1e8, 2e8, 1e8, 1e8], "tokens": [2e9, 1e9, 2e9, 2e9]},
+        {"n_active": [1e8, 2e8, 1e8, 1e8]},
+        {"n_active": [1e8, None, 1e8, 1e8]},
+        {"tokens": [2e9, 1e9, 2e9, 2e9]},
+        {"n_total": [1e8, 2e8, 1e8, 1e8]},
+        {"n_experts": [1, 8, 1, 1]},
+    ],
+)
+def test_sizes_of_one_budget_are_no_seeds(
+    outside: Callable[..., ReportInputs], sizes: dict[str, list[float]]
+) -> None:
+    inputs = outside(4)
+    flops = [1e18, 1e18, 1e19, 1e20]
+    assert "seed alone spread by" not in with_runs(inputs, flops=flops, **sizes)
+    same = {name: [values[0]] * 4 for name, values in sizes.items()}
+    assert "seed alone spread by" in with_runs(inputs, flops=flops, **same)
+
+
+def test_a_row_given_twice_is_no_second_seed(outside: Callable[..., ReportInputs]) -> None:
+    inputs = outside(4)
+    twice = pd.concat([inputs.runs, inputs.runs], ignore_index=True)
+    assert "seed alone spread by" not in said(dataclasses.replace(inputs, runs=twice))
+
+
+def test_what_is_true_of_every_prediction_is_said_once(demo: ReportInputs) -> None:
+    words = "no two runs differ by seed alone: seed noise is the prior's 0.3 %"
+    first, second = demo.predictions
+    told, other = (
+        dataclasses.replace(item, loss=dataclasses.replace(item.loss, cautions=(words,)))
+        for item in (first, second)
+    )
+    runs = demo.runs.drop_duplicates("flops")
+    both = said(dataclasses.replace(demo, runs=runs, predictions=(told, other)))
+    assert both.count("seed alone") == 1 and f"every prediction: {words}." in both
+    assert "was trained with two seeds" not in both
+    one = said(dataclasses.replace(demo, runs=runs, predictions=(told, second)))
+    assert f"x30: {words}." in one and "every prediction: no two" not in one
+    third = dataclasses.replace(second, name="x2000")
+    some = said(dataclasses.replace(demo, runs=runs, predictions=(told, other, third)))
+    assert f"x30; x1000: {words}." in some
 
 
 def test_what_speaks_against_stands_first(demo: ReportInputs) -> None:

@@ -9,6 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from reports.build import page_sources
+from reports.content import compute_content
+from reports.figures.forecast import limits
 from reports.inputs import ReportInputs
 from reports.run_tables import cost_table, left_out_table, setup_table, wall_table
 from reports.tables import (
@@ -47,7 +50,7 @@ def test_each_prediction_stands_at_its_own_target(demo: ReportInputs) -> None:
         "loss",
         actual=None,
         target_flops=1e13,
-        own_flops={names[1]: 3e12},
+        targets={names[1]: {"flops": 3e12}},
     )
     marks = table[table["mark"] == "interval"]
     assert dict(zip(marks["prediction"], marks["flops"], strict=True)) == {
@@ -101,10 +104,48 @@ def test_row_order_does_not_matter(demo: ReportInputs) -> None:
 def test_residuals_vanish_on_the_law_itself(demo: ReportInputs) -> None:
     table = forecast(demo)
     law = table[(table["mark"] == "law") & (table["prediction"] == "x30")]
-    onto = law.assign(mark="used", prediction="", used_by=[("x30",)] * len(law))
+    onto = law.assign(
+        mark="used", prediction="", used_by=[("x30",)] * len(law), near=[("x30",)] * len(law)
+    )
     found = residual_table(pd.concat([law, onto], ignore_index=True))
     assert len(found) == len(law)
     assert np.abs(found["percent"]).max() == pytest.approx(0, abs=1e-9)
+
+
+def test_a_law_in_sizes_is_compared_with_runs_of_its_recipe_alone(demo: ReportInputs) -> None:
+    few = demo.runs["tokens"].mask(demo.runs.index.isin([1, 2, 3]), 1.0)
+    inputs = dataclasses.replace(demo, runs=demo.runs.assign(tokens=few))
+    fitted = int((demo.runs["role"] == "ladder").sum()) - 1  # one was left out
+
+    def compared(weights: dict[str, float]) -> int:
+        loss = dataclasses.replace(inputs.headline.loss, weights=weights)
+        table = forecast_table(
+            inputs.runs,
+            {"x30": loss},
+            "loss",
+            actual=None,
+            target_flops=1.2e13,
+            targets={"x30": {"n_active": 3e5, "tokens": 6.6e6}},
+        )
+        return len(residual_table(table))
+
+    assert compared({"chinchilla": 0.3, "power": 0.7}) == fitted
+    assert compared({"chinchilla": 0.7, "power": 0.3}) == fitted - 3
+
+
+def test_runs_that_did_not_finish_are_not_drawn(demo: ReportInputs) -> None:
+    whole = forecast(demo)
+    lost = demo.runs.assign(
+        status=demo.runs["status"].mask(demo.runs.index == 4, "failed"),
+        loss=demo.runs["loss"].mask(demo.runs.index == 4, 60.0),
+    )
+    inputs = dataclasses.replace(demo, runs=lost)
+    table = forecast(inputs)
+    assert len(table) == len(whole) - 1 and limits(table)[3] < 10
+    assert np.abs(residual_table(table)["percent"]).max() < 10
+    page = page_sources(compute_content(inputs))["page.json"]
+    assert "Not drawn: 1 run that did not finish." in page
+    assert "Not drawn" not in page_sources(compute_content(demo))["page.json"]
 
 
 def test_wilson_agrees_with_the_published_formula_at_its_ends() -> None:
