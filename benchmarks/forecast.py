@@ -48,6 +48,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{error}.", file=sys.stderr)
         return 2
     cases = [case for table in tables for case in split(table)]
+    if not cases:
+        print("no table has enough runs below its largest to ask anything.", file=sys.stderr)
+        return 2
     start = time.perf_counter()
     scores = ask(cases, methods, wanted)
     record = record_of(cases, scores, wanted, time.perf_counter() - start)
@@ -78,7 +81,7 @@ def _remedy(folder: str | None) -> str:
         return f"{VARIABLE} is {folder}: it must hold the folder runs with the public run tables."
     return (
         f"{VARIABLE} is not set: set it to the folder that holds runs/*.csv, "
-        "or ask for --source tiny, which needs none."
+        "or ask for --source tiny or isoflops, which need none."
     )
 
 

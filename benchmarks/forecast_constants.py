@@ -46,7 +46,6 @@ CHOICES: dict[str, tuple[str, str, float]] = {  # module, constant, factor
     "exponents higher": (SIZES, "USUAL_EXPONENT", 1.15),
     "exponents tighter": (SIZES, "EXPONENT_SPREAD", 0.7),
     "exponents looser": (SIZES, "EXPONENT_SPREAD", 1.67),
-    "exponents less tied": (SIZES, "EXPONENT_TIE", 2.0),
     "nothing more ahead": (SIZES, "AHEAD", 0.0),
     "twice as much ahead": (SIZES, "AHEAD", 2.0),
     "no scatter unseen": (MIXTURE, "UNSEEN", 0.0),

@@ -7,7 +7,8 @@ from the folder `runs` of WORKBENCH_TABLES and never copied here.
 What `flops` means: 6 * n_active * tokens in chinchilla_epoch, gadre, gemstones and routing, to
 rounding. In olmo the authors' own count, 1.15 (13B) to 1.67 (190M) times that. In routing the
 authors' flops_per_step are a forward pass with its logits; three of them come to 2.6 times `flops`
-at 15M and 1.3 times at 1.3B, so a slope in counted compute would be steeper by about a sixth.
+at 15M and 1.3 times at 1.3B, so a slope in counted compute would be steeper by about a sixth. In
+isoflops 6 * n_active * tokens, but for Marin three times the authors' count.
 """
 
 from __future__ import annotations
@@ -105,7 +106,10 @@ def load(folder: Path | None, sources: Iterable[str] | None = None) -> list[Tabl
     file is not there.
     """
     more = {} if folder is None else {p.stem: p for p in sorted(folder.glob("further/*.csv"))}
-    known = list(dict.fromkeys([*SOURCES, *more]))
+    clash = sorted({*SOURCES, *LABS} & set(more))
+    if clash:
+        raise ValueError(f"further/{clash[0]}.csv has the name of another source: rename it")
+    known = [*SOURCES, *more]
     wanted = known if sources is None else list(sources)
     unknown = sorted(set(wanted) - set(known))
     if unknown:
@@ -115,8 +119,16 @@ def load(folder: Path | None, sources: Iterable[str] | None = None) -> list[Tabl
         if name in SOURCES:
             found += SOURCES[name][1](pd.read_csv(source_file(folder, name)))
         else:
-            found += further(name, pd.read_csv(more[name]))
+            found += further(name, _read(more[name]))
     return found
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """A CSV; ValueError with its path where it is none."""
+    try:
+        return pd.read_csv(path)
+    except ValueError as error:  # pandas' own and bad bytes are ValueErrors
+        raise ValueError(f"{path} is no CSV in UTF-8: {error}") from error
 
 
 def source_file(folder: Path | None, source: str) -> Path:
@@ -243,24 +255,36 @@ def isoflops(frame: pd.DataFrame) -> list[Table]:
 
 
 def further(source: str, frame: pd.DataFrame) -> list[Table]:
-    """A table of runs as it is, or several told apart by `table`; ValueError for a lacking column.
+    """A table of runs as it is, or several told apart by `table`; other columns are left alone.
 
     The largest runs of a table of constant compute are of all shapes; asked for are those within
-    3 % of the best, as nobody plans the others.
+    3 % of the best, as nobody plans the others. Raises ValueError naming table, column and row.
     """
-    lacking = [c for c in ("flops", "n_active", "tokens", "loss") if c not in frame.columns]
-    if lacking:
-        raise ValueError(f"the table {source} has no column {', '.join(lacking)}")
+    frame = frame.reset_index(drop=True)
+    lacking = [c for c in FURTHER if c not in frame.columns]
+    if lacking or not len(frame):
+        what = f"no column {', '.join(lacking)}" if lacking else "no row"
+        raise ValueError(f"the table {source} has {what}")
+    for column in FURTHER:
+        frame[column] = pd.to_numeric(frame[column], errors="coerce")
+        bad = np.flatnonzero(~(np.isfinite(frame[column]) & (frame[column] > 0)))
+        if bad.size:
+            where = f"row {bad[0] + 1}: {column} is no positive number"
+            raise ValueError(f"the table {source}, {where}")
     named = frame if "table" in frame.columns else frame.assign(table=source)
+    if named["table"].isna().any():
+        raise ValueError(f"the table {source} has rows without a name in its column table")
     found = []
     for name, rows in named.groupby("table", sort=False):
-        runs = _columns(_named(rows))
+        runs = _columns(rows if "run_id" in rows.columns else _named(rows))
         largest = runs["flops"] > runs["flops"].max() / SAME_BUDGET
         poor = largest & (runs["loss"] > NEARLY_BEST * runs.loc[largest, "loss"].min())
         found.append(Table(source=source, name=str(name), runs=runs[~poor]))
     return found
 
 
+LABS = ("llama3", "marin", "misfitting")  # the sources in isoflops
+FURTHER = ("flops", "n_active", "tokens", "loss")  # columns of a further table
 OURS = ("tiny", "isoflops")  # sources whose files are in benchmarks/tables
 SOURCES: dict[str, tuple[str, Callable[[pd.DataFrame], list[Table]]]] = {
     "chinchilla_epoch": ("chinchilla_epoch.csv", chinchilla_epoch),

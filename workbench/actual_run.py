@@ -47,6 +47,13 @@ def alike(runs: pd.DataFrame, target: Mapping[str, Any]) -> "pd.Series[bool]":
     return found
 
 
+def is_of(measured: Mapping[str, Any], target: Mapping[str, Any]) -> bool:
+    """Whether a run has the target's compute and sizes, as far as both are known, within
+    SAME_TARGET: runs of equal compute and other sizes are other targets."""
+    known = [key for key in TARGET_KEYS if key in measured and target.get(key) is not None]
+    return all(abs(float(measured[k]) / float(target[k]) - 1) <= SAME_TARGET for k in known)
+
+
 def with_actual(
     runs: pd.DataFrame, path: Path, name: str | None
 ) -> tuple[pd.DataFrame, dict[str, Any] | None, list[str]]:
@@ -54,6 +61,8 @@ def with_actual(
     runs, over, chosen = runs.copy(), ended(runs), pd.Series(True, runs.index)
     if name is not None:
         chosen = (runs["run_id"] == name) | pd.Series(run_names(runs), runs.index).eq(name)
+        if not chosen.any() and "name" in runs.columns:
+            chosen = runs["name"] == name
         if not chosen.any():
             raise InputError(f"{path} has no run {name!r}", "name one of its run_id")
         if not (chosen & over).any():

@@ -16,7 +16,7 @@ from fits.predictions.prediction import LADDER_ROLES, Prediction, predict_target
 from reports.build import write_report
 from reports.inputs import ReportFiles, ReportInputs
 from workbench import ledger
-from workbench.actual_run import alike, sealed_run, with_actual
+from workbench.actual_run import alike, is_of, sealed_run, with_actual
 from workbench.backtest_table import backtest_runs
 from workbench.errors import InputError
 from workbench.estimate import ladder_rows, loss_column, table_hash
@@ -35,7 +35,6 @@ from workbench.targets import (
 __all__ = ["Outside", "open_table", "predict_table", "report_table", "seal", "sealed_before"]
 
 LEDGER_NAME = "ledger.jsonl"
-SAME_FLOPS = 0.02  # a prediction and a run this close in compute are of the same target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +45,7 @@ class Outside:
     imported: Imported
     runs: pd.DataFrame  # the loss that is predicted stands in `loss`
     ledger: Path
+    named_ledger: bool  # and not the one beside the table
     family: str
 
     @property
@@ -65,6 +65,7 @@ def open_table(path: Path, *, part: str | None = None, book: Path | None = None)
         imported=imported,
         runs=runs,
         ledger=book or path.parent / LEDGER_NAME,
+        named_ledger=book is not None,
         family=f"table:{path.stem}{suffix}",
     )
 
@@ -156,16 +157,18 @@ def report_table(
 
     Without a target: that of the run that was measured, or the sealed ones, or ten times the
     largest compute. `actual` names the run that was the target; a row whose role is target is
-    taken without it. Only predictions of the measured run's compute are shown against it. With
-    `past`, what would have been said of the largest runs is shown too; `step` tells how far it is.
+    taken without it. Only predictions of the measured run's compute and sizes are shown against
+    it. With `past`, what would have been said of the largest runs is shown too; `step` tells how
+    far it is. Raises InputError for a broken ledger, or a named one that is not there.
     """
     sealed = sealed_predictions(outside)
+    unsealed = _no_seals(outside) if not sealed else []
     runs, measured, notes = with_actual(
         outside.runs, outside.path, actual or sealed_run(outside.runs, sealed)
     )
     outside = replace(outside, runs=runs)
     wanted, measured, more = _wanted(outside, targets, sealed, measured, named=actual is not None)
-    notes += more
+    notes += [*more, *unsealed]
     predictions = []
     for target in wanted:
         known = sealed.get(target_id(target))
@@ -218,18 +221,42 @@ def _wanted(
             return asked, None, []
         note = f"no target was named: {REACH:g} times the largest compute is shown"
         return [suggest_target(outside.runs)], None, [note]
-    flops = float(measured["flops"])
-    same = [t for t in asked if abs(float(t["flops"]) / flops - 1) <= SAME_FLOPS]
-    others = [target_name(t) for t in asked if t not in same]
-    run = f"{measured['run_id']} ({flops:.4g} FLOPs)"
+    run = f"{measured['run_id']} ({float(measured['flops']):.4g} FLOPs)"
+    same = [t for t in asked if is_of(measured, t)]
+    others = [t for t in asked if t not in same]
     if targets and not same and named:
         remedy = "leave out --target: the run is then held against its own compute"
-        raise InputError(f"the run {run} is not the target: {'; '.join(others)}", remedy)
+        what = "; ".join(target_name(t) for t in others)
+        raise InputError(f"the run {run} is not the target: {what}", remedy)
     if targets and not same:
         return asked, None, [f"the table's target {run} is another one and is not compared"]
-    notes = [f"of other compute than {run}, not compared: {'; '.join(others)}"] if others else []
     own = {key: float(measured[key]) for key in TARGET_KEYS if key in measured}
-    return same or [own], measured, notes
+    return same or [own], measured, [_not_compared(outside.runs, t, run) for t in others]
+
+
+def _not_compared(runs: pd.DataFrame, target: dict[str, Any], run: str) -> str:
+    """What to say of a prediction that is not of the run compared, and how to compare it."""
+    text = f"{target_name(target)} is not of {run} and is not compared here"
+    ids = runs.loc[alike(runs, target), "run_id"].tolist()
+    return f"{text}: `--actual {ids[0]}` shows its run" if ids else text
+
+
+def _no_seals(outside: Outside) -> list[str]:
+    """What to say where no prediction of this table is sealed; InputError where that may be the
+    ledger's fault."""
+    if not outside.ledger.exists() and outside.named_ledger:
+        remedy = "`workbench predict … --seal` writes one; without --ledger it lies by the table"
+        raise InputError(f"there is no ledger {outside.ledger}", remedy)
+    reading = ledger.read(outside.ledger)
+    if reading.problems:
+        remedy = "what it sealed can't be told any more; take it from where it was kept, or move it"
+        raise InputError(f"{outside.ledger} is broken: {reading.problems[0]}", remedy)
+    families = sorted({entry.family for entry in reading.entries})
+    if not families:
+        return []
+    return [
+        f"{outside.ledger.name} holds no seal of {outside.family}, only of {', '.join(families)}"
+    ]
 
 
 def _flops_source(imported: Imported) -> str:

@@ -14,6 +14,7 @@ from workbench.quantities import read_quantity
 
 TARGET_KEYS = ("flops", "n_active", "tokens", "n_total", "n_experts")
 AGREE = 3.0  # flops within this factor of 6·n·tokens raise no doubt
+MISTYPED = 30.0  # and beyond this factor they are no count of the same run
 REACH = 10.0  # times the largest compute, where no target was named
 SAME_COUNT = 1.15  # flops within this factor of 6·n·tokens are counted like it
 SAME_TOKENS = 1.05  # runs whose tokens differ by less were trained on one amount of data
@@ -40,6 +41,11 @@ def parse_target(text: str) -> dict[str, float]:
             what = f"--target {key}={value}: it must be a finite number above 0"
             raise ValueError(f"{what}\nwrite it like flops=1e23, n_active=70B, tokens=1.4T")
         target[key] = float(f"{quantity.value:.15g}")  # 4.1B is 4.1e9 to the last bit
+    if {"flops", "n_active", "tokens"} <= set(target):
+        times = target["flops"] / (6.0 * target["n_active"] * target["tokens"])
+        if not 1 / MISTYPED <= times <= MISTYPED:
+            what = f"--target {text!r}: flops is {times:.3g} times 6·n_active·tokens"
+            raise InputError(what, "one of the three is mistyped; n_active and tokens are enough")
     if "flops" not in target:
         if not {"n_active", "tokens"} <= set(target):
             what = f"--target {text!r} needs flops, or n_active and tokens"

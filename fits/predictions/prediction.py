@@ -164,10 +164,12 @@ def allowed_runs(
 
 def _none_small_enough(runs: pd.DataFrame, limit: float) -> FitError:
     """The refusal of a table that has no run to start from."""
+    least = pd.to_numeric(runs["flops"], errors="coerce").min()
+    below = f": they begin at {least:.3g}; is one of the target's numbers in another unit?"
     return FitError(
         "too_few_runs",
-        f"of {len(runs)} runs none at or below {limit:.3g} FLOPs with role ladder; at least 3 are "
-        "needed",
+        f"of {len(runs)} runs none at or below {limit:.3g} FLOPs belongs to the ladder"
+        f"{below if least > limit else ''}",
     )
 
 

@@ -31,11 +31,15 @@ class SeedNoise:
 
 
 def seed_noise(obs: Observations) -> SeedNoise:
-    """Pooled sd within groups alike in compute and every size known, shrunk to the prior."""
+    """Pooled sd within groups alike in compute and every size known, shrunk to the prior.
+
+    Checkpoints of one run that hardly differ say nothing of seeds: of them the first counts.
+    """
     sizes = (obs.flops, obs.n, obs.tokens, obs.n_total, obs.n_experts, obs.unique_tokens)
     keys: list[Vector] = [np.asarray(np.round(np.log10(v), 3)) for v in sizes if v is not None]
     frame = pd.DataFrame({str(i): key for i, key in enumerate(keys)})
-    y = pd.Series(obs.y)
+    first = ~frame.assign(run=obs.run_id).duplicated()
+    frame, y = frame[first], pd.Series(obs.y)[first]
     centred = y - y.groupby([frame[c] for c in frame]).transform("mean")
     pairs = int(len(frame) - len(frame.drop_duplicates()))
     total = float((centred**2).sum())

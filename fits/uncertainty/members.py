@@ -26,6 +26,9 @@ from fits.uncertainty.surface import fit_surface
 BACKTEST_DRAWS = 100
 SIZES_RUNS = 6
 SIZES_BUDGETS = 4
+SIZES_LEVELS = 3  # sizes, and amounts of data: two say nothing of an exponent
+FAR_RECIPE = 1.5  # times beyond the runs' tokens per parameter that a target may be without a word
+FEW_RUNS = 6  # what forecasts are worth was measured with no fewer
 SPARSE_RUNS = 8
 SPARSE_SIZES = 4  # for a law in sizes alone, whose exponent and floor take three
 SPARSE_TIMES = 2.5  # form error of laws of sparsity, whose floor and gain are hardly known
@@ -73,10 +76,7 @@ def fit_members(
             raise
         cautions.append(f"no law in compute alone: {refusal}")
     if surface_law is None:
-        silent = at.n is None and every.n is not None and has_plane(every)
-        why = "the target does not say n_active and tokens" if silent else (
-            "n and tokens do not vary apart")  # fmt: skip
-        cautions.append(f"{why}: only laws in compute are fitted")
+        cautions.append(f"{_without_sizes(every, at)}: only laws in compute are fitted")
     else:
         try:
             asked.require_reach(every)
@@ -84,15 +84,26 @@ def fit_members(
             laws[surface_law], test = asked.in_sizes(surface_law, every)
             tests.append(test)
             cautions += _disbelieved(every) if surface_law == "chinchilla" else []
+            cautions += _far_recipe(every, at)
         except FitError as refusal:
             if not laws:
                 raise
             cautions.append(f"no {surface_law} law: {refusal}")
-    if noise.pairs == 0:
-        cautions.append("no two runs differ by seed alone: seed noise is the prior's 0.3 %")
+    most = max(ladder.flops.size if name == "power" else every.flops.size for name in laws)
+    cautions += _of_all_laws(noise, most)
     filled = [t for t in tests if len(t)]
     table = pd.concat(filled, ignore_index=True) if filled else tests[0]
     return Members(laws=laws, cautions=cautions, backtest=table, noise=noise)
+
+
+def _of_all_laws(noise: SeedNoise, runs: int) -> list[str]:
+    """What to say of seeds and of few runs, whatever the law."""
+    found = []
+    if noise.pairs == 0:
+        found.append("no two runs differ by seed alone: seed noise is the prior's 0.3 %")
+    if runs < FEW_RUNS:
+        found.append(f"only {runs} runs: what such forecasts are worth was measured with six")
+    return found
 
 
 def candidate(every: Observations, at: Points) -> str | None:
@@ -107,7 +118,35 @@ def candidate(every: Observations, at: Points) -> str | None:
             return "sparse"
         fixed = np.unique(np.round(np.log(every.n), 1)).size >= SPARSE_SIZES
         return "sparse_fixed_tokens" if fixed else None
-    return "chinchilla" if plane and every.flops.size >= SIZES_RUNS else None
+    enough = every.flops.size >= SIZES_RUNS and min(_levels(every)) >= SIZES_LEVELS
+    return "chinchilla" if plane and enough else None
+
+
+def _levels(obs: Observations) -> tuple[int, int]:
+    """How many sizes and how many amounts of data, a tenth apart."""
+    n, tokens = (np.unique(np.round(np.log(size), 1)).size for size in obs.sizes())
+    return n, tokens
+
+
+def _without_sizes(every: Observations, at: Points) -> str:
+    """Why there is no law in sizes."""
+    if every.n is None:
+        return "n_active and tokens of the runs are not known"
+    if at.n is None and has_plane(every):
+        return "the target does not say n_active and tokens"
+    if has_plane(every) and min(_levels(every)) < SIZES_LEVELS:
+        return "fewer than three sizes or three amounts of data"
+    return "n and tokens do not vary apart"
+
+
+def _far_recipe(every: Observations, at: Points) -> list[str]:
+    """What to say of a target that is unlike any run in tokens per parameter."""
+    (n, tokens), (own_n, own_tokens) = every.sizes(), at.sizes()
+    ratios, own = tokens / n, float(np.median(own_tokens / own_n))
+    if ratios.min() / FAR_RECIPE <= own <= ratios.max() * FAR_RECIPE:
+        return []
+    seen = f"{ratios.min():.3g} to {ratios.max():.3g}"
+    return [f"the target's {own:.3g} tokens per parameter lie beyond the runs' {seen}"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

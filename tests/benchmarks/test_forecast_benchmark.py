@@ -109,6 +109,22 @@ def test_a_folder_of_further_tables(tmp_path: Path):
         load(tmp_path, ["lab"])
     with pytest.raises(ValueError, match=r"no source other; there are .*lab"):
         load(tmp_path, ["other"])
+    for column, value in (("loss", "broken"), ("flops", np.nan), ("n_active", -1)):
+        rows.astype(object).assign(**{column: [*rows[column][:-1], value]}).to_csv(
+            tmp_path / "further" / "lab.csv"
+        )
+        with pytest.raises(ValueError, match=f"lab, row 8: {column} is no positive number"):
+            load(tmp_path, ["lab"])
+    named = rows.assign(run_id=["a", "b", "c", "d", "e", "f", "g", "g"])
+    named.to_csv(tmp_path / "further" / "lab.csv")
+    for case in split(load(tmp_path, ["lab"])[0]):  # a checkpoint of the target is not fitted
+        assert set(case.targets["run_id"]) == {"g"} and "g" not in set(case.train["run_id"])
+    (tmp_path / "further" / "lab.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match=r"lab\.csv is no CSV"):
+        load(tmp_path, ["lab"])
+    (tmp_path / "further" / "lab.csv").rename(tmp_path / "further" / "marin.csv")
+    with pytest.raises(ValueError, match=r"marin\.csv has the name of another source"):
+        load(tmp_path, ["tiny"])
 
 
 def public_tables() -> dict[str, list[Table]]:

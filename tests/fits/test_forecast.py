@@ -118,6 +118,29 @@ def test_one_line_of_sizes_is_a_caution_not_a_silent_chinchilla():
     assert any("do not vary apart" in note for note in found.cautions)
 
 
+def test_two_sizes_do_not_make_a_law_in_sizes_and_few_runs_are_a_caution():
+    table = chinchilla_table(noise=0.002)
+    sizes = np.sort(table["n_active"].unique())
+    two = table[table["n_active"].isin(sizes[:1]) | (table.index == table.index[-1])]
+    for runs in (two, table[table["n_active"].isin(sizes[[0, -1]])]):
+        with pytest.raises(FitError):
+            forecast(runs.assign(role="grid"), PLANE_GOAL)
+    notes = forecast(ladder(truth, seeds=1), GOAL).cautions
+    assert any("only 3 runs" in note for note in notes)
+    six = forecast(ladder(truth, SIX, seeds=1), GOAL).cautions
+    assert not any("such forecasts" in note for note in six)
+
+
+def test_a_target_unlike_every_run_in_tokens_per_parameter_is_told():
+    table = chinchilla_table(noise=0.002)
+    most = float((table["tokens"] / table["n_active"]).max())
+    for times, told in ((1.2, False), (3.0, True)):
+        n, tokens = 1e9, 1e9 * times * most
+        goal = pd.DataFrame({"flops": [6 * n * tokens], "n_active": [n], "tokens": [tokens]})
+        notes = forecast(table, goal).cautions
+        assert any("tokens per parameter lie beyond the runs'" in note for note in notes) == told
+
+
 def test_one_diverged_run_three_times_too_high_is_survived():
     table = ladder(lambda x: 1.5 + 90 * x**-0.14, SIX, seeds=3)
     clean = forecast(table, GOAL).table.iloc[0]

@@ -157,7 +157,7 @@ def test_a_ladder_without_small_enough_runs_says_so(tables):
     found = predict_target(runs, None, goal, ratio=1000, loss_weights=WEIGHTS)
     for estimate in (found.loss, *found.parts.values()):
         assert estimate.refused == "too_few_runs"
-        assert "of 8 runs none at or below 2e+10 FLOPs with role ladder" in estimate.reason
+        assert "of 8 runs none at or below 2e+10 FLOPs" in estimate.reason
 
 
 def test_each_source_has_its_own_limit_of_epochs(tables):

@@ -14,7 +14,7 @@ from fits.forecast import forecast
 from fits.observations import FitError, Observations, Points, observe, points
 from fits.shape import require_sizes_in_reach
 from fits.uncertainty import sizes
-from fits.uncertainty.bootstrap import SeedNoise
+from fits.uncertainty.bootstrap import SeedNoise, seed_noise
 from fits.uncertainty.sizes import SHARES, DriftingSizes, fit_drifting_sizes
 from fits.uncertainty.smooth import excess, surface
 
@@ -156,6 +156,23 @@ def test_noise_is_not_taken_for_under_tuning(noise, bias, covered):
         errors.append(middle / truth(at(4e9)) - 1)
     assert abs(np.mean(errors)) < bias
     assert np.mean(inside) >= covered
+
+
+def test_checkpoints_that_hardly_differ_are_no_seeds():
+    table = chinchilla_table(noise=0.01).assign(run_id=[f"r{i}" for i in range(25)])
+    last = table.iloc[[-1]]
+    again = pd.concat([last.assign(tokens=last["tokens"] * (1 - 1e-6 * k)) for k in range(1, 30)])
+    assert seed_noise(observe(pd.concat([table, again]))) == seed_noise(observe(table))
+    seeds = pd.concat([table, last.assign(run_id="again", loss=1.02 * last["loss"])])
+    assert seed_noise(observe(seeds)).pairs == 1
+
+
+def test_what_rows_of_one_run_weigh_does_not_change_the_others():
+    table = chinchilla_table(noise=0.003).assign(run_id=[f"r{i}" for i in range(25)], weight=1.0)
+    many = pd.concat([table.iloc[1:], *[table.iloc[[0]].assign(weight=1 / 50)] * 50])
+    few, once = (fit_drifting_sizes(observe(t), at(4e9), NOISE) for t in (many, table))
+    wide, usual = (np.ptp(quantiles(law, at(4e9), 0.05, 0.95)) for law in (few, once))
+    assert wide == pytest.approx(usual, rel=0.1)
 
 
 def test_one_pair_of_seeds_hardly_changes_the_width():

@@ -84,10 +84,57 @@ def test_only_sealed_predictions_of_that_compute_are_compared_and_the_rest_named
     inputs = shown([*lines, row("big", "ladder", 3.03e21)], actual="big")
     assert [item.name for item in inputs.predictions] == ["flops=3e+21"]
     assert inputs.actual is not None and inputs.seal is not None
-    assert any("not compared: flops=1e+21" in note for note in inputs.notes)
+    assert any("flops=1e+21" in note and "not compared" in note for note in inputs.notes)
     other = shown([*lines, row("big", "ladder", 3.2e21)], actual="big")
     assert [item.target["flops"] for item in other.predictions] == [pytest.approx(3.2e21)]
     assert other.seal is None  # what was made now was never sealed
+
+
+def test_targets_of_equal_compute_are_held_against_the_run_of_their_own_sizes(
+    shown: Any, lines: list[str], tmp_path: Path
+) -> None:
+    """On a table of constant compute that is the usual case."""
+    both = ("n_active=2e9,tokens=2.5e11", "n_active=1e9,tokens=5e11")
+    seal(tmp_path, lines, *both)
+    run = "wide,ladder,finished,3e21,2e9,2.5e11,2.71\nlong,ladder,finished,3e21,1e9,5e11,2.75"
+    for name, loss, other in (("wide", 2.71, "long"), ("long", 2.75, "wide")):
+        inputs = shown([*lines, run], actual=name)
+        (only,) = inputs.predictions
+        assert inputs.actual["loss"] == loss
+        assert only.target["n_active"] == inputs.actual["n_active"]
+        assert any(f"--actual {other}" in note for note in inputs.notes)
+    assert shown([*lines, run]).actual["run_id"] == "wide"  # the first that was sealed
+
+
+def test_a_run_may_be_named_as_the_report_names_it(shown: Any, lines: list[str]) -> None:
+    named = [f"{HEAD},name", *(f"{line},rung" for line in lines[1:])]
+    inputs = shown([*named, row("row-60", "ladder", 3e21) + ",big-2.5B"], actual="big-2.5B")
+    assert inputs.actual["run_id"] == "row-60"
+
+
+def test_a_ledger_that_says_nothing_of_the_table_is_told_and_a_broken_one_refused(
+    shown: Any, lines: list[str], tmp_path: Path
+) -> None:
+    seal(tmp_path, lines, "flops=1e21")
+    book = tmp_path / "ledger.jsonl"
+    text = book.read_text()
+    book.write_text(
+        text.replace("1e+21", "2e+21").replace("1000000000000000000000", "2" + 21 * "0")
+    )
+    with pytest.raises(InputError, match=r"ledger.jsonl is broken: line 1"):
+        shown(lines)
+    book.unlink()
+    assert not any("ledger" in note for note in shown(lines).notes)
+    path = tmp_path / "runs.csv"
+    absent = outside.open_table(path, book=tmp_path / "typo.jsonl")
+    with pytest.raises(InputError, match=r"there is no ledger .*typo\.jsonl"):
+        outside.report_table(absent, [], tmp_path)
+    elsewhere = tmp_path / "other.csv"
+    elsewhere.write_text("\n".join(lines) + "\n")
+    opened = outside.open_table(elsewhere, book=book)
+    outside.seal(opened, outside.predict_table(opened, [parse_target("flops=1e21")]))
+    notes = shown(lines).notes
+    assert any("no seal of table:runs, only of table:other" in note for note in notes)
 
 
 def test_a_named_actual_of_another_target_is_refused_and_a_role_is_left_aside(

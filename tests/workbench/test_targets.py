@@ -50,3 +50,9 @@ def test_sizes_that_a_run_lacks_are_not_suggested() -> None:
 @pytest.mark.parametrize("text", ["flops=1e23", "n_active=70B,tokens=1.4T", "flops=1.23456e22"])
 def test_an_option_reads_back_as_its_target(text: str) -> None:
     assert parse_target(target_option(parse_target(text))) == parse_target(text)
+
+
+def test_compute_that_contradicts_its_sizes_is_refused() -> None:
+    with pytest.raises(InputError, match=r"flops is 359 times 6·n_active·tokens"):
+        parse_target("n_active=2.5e9,tokens=1.86e10,flops=1e23")
+    assert parse_target("n_active=2.5e9,tokens=1.86e10,flops=2.8e21")["flops"] == 2.8e21
