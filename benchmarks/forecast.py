@@ -146,20 +146,24 @@ def record_of(
 
 
 def public(scores: pd.DataFrame) -> pd.DataFrame:
-    """A row a band: the forecaster on public tables of at least MINIMUM fitted runs, and its best
-    single rival."""
+    """A row a band: the forecaster on public tables of at least MINIMUM fitted runs, what share of
+    its targets lay inside the 95 % intervals, and its best single rival."""
     import pandas as pd
 
     from benchmarks.forecast_scores import best_rivals, pairs, summary
     from benchmarks.forecast_tables import MINIMUM
 
     others = scores[(scores["source"] != "tiny") & (scores["runs"] >= MINIMUM)]
-    shown = ["band", "cases", "refused", "wis", "median_error", "cover95", "width95"]
+    shown = ["band", "cases", "refused", "wis", "median_error", "width95"]
     found = summary(others)
     if found.empty:
         return pd.DataFrame(columns=[*shown, "other", "ratio"])
     rivals = best_rivals(pairs(others))[["band", "other", "ratio"]]
     own = found.loc[found["method"] == "forecaster", shown]
+    mine = others[others["method"] == "forecaster"].assign(inside=lambda x: x.cover95 * x.answered)
+    inside = mine.groupby("band")[["inside", "answered"]].sum()
+    own["targets"] = own["band"].map(inside["answered"])
+    own["inside95"] = own["band"].map(inside["inside"]) / own["targets"]
     return own.merge(rivals, on="band", how="left")
 
 
@@ -206,7 +210,7 @@ def show(record: dict[str, Any], scores: pd.DataFrame, *, as_json: bool) -> None
             )
     rows = [
         (r.band, r.cases, round(r.refused, 1), percent(r.wis), percent(r.median_error),
-         percent(r.cover95, 0), percent(r.width95, 0), r.other, f"{r.ratio:.2f}")
+         int(r.targets), percent(r.inside95), percent(r.width95, 0), r.other, f"{r.ratio:.2f}")
         for r in record["public"].itertuples()
     ]  # fmt: skip
     title = "public tables, six fitted runs or more: the forecaster and its best rival"
@@ -221,7 +225,8 @@ def show(record: dict[str, Any], scores: pd.DataFrame, *, as_json: bool) -> None
 
 
 PUBLIC_COLUMNS = (
-    "band", "cases", "refused", "WIS", "median |error|", "in 95", "width 95", "rival", "ratio",
+    "band", "cases", "refused", "WIS", "median |error|", "targets", "in 95", "width 95", "rival",
+    "ratio",
 )  # fmt: skip
 BAND_COLUMNS = (
     "method", "cases", "refused", "WIS", "median |error|", "bias", "in 50", "in 90", "in 95",
