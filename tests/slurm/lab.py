@@ -10,6 +10,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import socket
 import stat
 import subprocess
@@ -83,8 +84,15 @@ class Lab:
         if ids:
             self.client("scancel", *ids)
         self.wait(lambda: not self.queue(), 60)
-        nodes = ("sinfo", "-h", "-N", "-p", "main", "-o", "%t")
-        self.wait(lambda: set(self.client(*nodes).split()) == {"idle"}, 60)
+        self.wait(self.resumed, 60)
+
+    def resumed(self) -> bool:
+        """Whether every node is idle; one that a fault has drained is put back."""
+        told = self.client("sinfo", "-h", "-N", "-p", "main", "-o", "%N %t").splitlines()
+        states = dict(line.split() for line in told)
+        for node in [name for name, state in states.items() if state.startswith("drain")]:
+            self.client("scontrol", "update", f"nodename={node}", "state=resume")
+        return set(states.values()) == {"idle"}
 
     @contextlib.contextmanager
     def without(self, daemon: str, how: str = "kill") -> Iterator[None]:
@@ -103,11 +111,34 @@ class Lab:
 
         Slurm's own step daemons go first, or they would tell the controller how the job ended.
         """
-        conf = self.environment["SLURM_CONF"]
-        inside = set(with_environment((f"SLURM_CONF={conf}", f"SLURMD_NODENAME={node}")))
+        inside = self.inside(node)
         assert inside, f"no job runs on {node}"
         kill(*{parent(pid) for pid in inside} - {*inside, 1})
         kill(*inside)
+
+    def inside(self, node: str) -> set[int]:
+        """What runs for jobs on a node."""
+        conf = self.environment["SLURM_CONF"]
+        return set(with_environment((f"SLURM_CONF={conf}", f"SLURMD_NODENAME={node}")))
+
+    def freeze_jobs(self) -> None:
+        """Stop all that runs for jobs until Slurm ends them."""
+        for pid in set.union(*(self.inside(node) for node in self.nodes())):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+
+    def nodes(self) -> list[str]:
+        """The names of its nodes."""
+        return self.client("sinfo", "-h", "-N", "-p", "main", "-o", "%N").split()
+
+    def steps(self) -> list[int]:
+        """Slurm's own step daemons, which outlive by a little what they ran."""
+        found = []
+        for pid in with_environment((f"SLURM_CONF={self.environment['SLURM_CONF']}",)):
+            with contextlib.suppress(OSError):
+                if Path(f"/proc/{pid}/comm").read_text().startswith("slurmstepd"):
+                    found.append(pid)
+        return found
 
     def script(self, *words: str) -> None:
         """`lab.sh` with these words."""

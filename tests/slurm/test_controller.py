@@ -34,15 +34,17 @@ def test_the_controller_forgets_the_jobs_and_hands_their_ids_out_again(trial: Tr
         shutil.copytree(state, saved)
     trial.submit()
     trial.wait_until_it_trains()
+    lab.freeze_jobs()  # or the ladder is over by the time that the node asks
     with lab.without("slurmctld"):  # before it saved anything of this
         shutil.rmtree(state)
         shutil.copytree(saved, state)
     assert lab.queue() == {} and trial.states() & {"lost", "running"}
     lab.wait(lambda: not is_held(trial.home() / "lock"))  # the node ends what it does not know
+    lab.wait(lambda: not lab.steps())  # or a job of the same id is held there
     assert "lost" in trial.states()
     trial.submit()  # by a person: the chain is forgotten too
     first, second = ([job.job_id for job in trial.submission(at).jobs] for at in (1, 2))
-    assert second == first[: len(second)]  # fewer where the forgotten job trained all the ladder
+    assert second == first
     assert trial.submit()["place"] is None
     trial.wait_until_over()
     trial.assert_undisturbed()
