@@ -23,7 +23,7 @@ from benchmarks.forecast_scores import (
     summary,
     weighted_interval_scores,
 )
-from benchmarks.forecast_tables import SOURCES, Case, Table, load, split
+from benchmarks.forecast_tables import LABS, SOURCES, Case, Table, load, split
 from fits.observations import FitError
 
 
@@ -86,7 +86,7 @@ def test_the_tiny_ladders_need_no_folder_and_keep_three_rungs():
 def test_the_points_of_constant_compute_come_with_the_project():
     found = {table.name: table for table in load(None, ["isoflops"])}
     assert set(found) == {"llama3", "comma", "dclm", "nemotron", "fineweb_c4"}
-    assert {t.source for t in found.values()} == {"llama3", "marin", "misfitting"}
+    assert {t.source for t in found.values()} == set(LABS)
     (target,) = split(found["nemotron"])[0].targets.itertuples()
     assert target.flops == pytest.approx(1e21, rel=1e-3)
     for table in found.values():
